@@ -1,0 +1,106 @@
+"""How far two selections from one sub-pool agree.
+
+Shapes: B images in each selection, M in the sub-pool.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+class Agreement(NamedTuple):
+    """Two selections of B from M, compared; r = B/M."""
+
+    overlap: int  # n, how many images both hold
+    chance: float  # B * r, what independent selections share on average
+    C: float  # the study's correlation, in [-1, 1]
+    kappa: float  # (n/B - r) / (1 - r)
+    jaccard: float  # n / (2B - n)
+    p_value: float  # two-sided, of n under independence
+
+
+def compare(a: ArrayLike, b: ArrayLike, subset_size: int) -> Agreement:
+    """All measures of agreement.
+
+    Args:
+      a, b: indices of the two selections, [B] each, no index twice.
+      subset_size: M, greater than B.
+
+    Returns:
+      The agreement.
+
+    Raises:
+      ValueError: if the selections differ in size, hold an index twice, or B is not below M.
+
+    Source: kappa is Cohen's, "A Coefficient of Agreement for Nominal Scales", 1960; the p-value
+    is that of the hypergeometric distribution (M, B, B), by Fisher's exact test.
+    """
+    from scipy.stats import fisher_exact
+
+    budget = len(np.asarray(a))
+    if len(np.asarray(b)) != budget:
+        raise ValueError(f"the selections hold {budget} and {len(np.asarray(b))} images")
+    n = overlap(a, b)
+    r = budget / subset_size
+    table = [[n, budget - n], [budget - n, subset_size - 2 * budget + n]]
+    return Agreement(
+        overlap=n,
+        chance=budget * r,
+        C=float(correlation(n, budget, subset_size)),
+        kappa=(n / budget - r) / (1 - r),
+        jaccard=n / (2 * budget - n),
+        p_value=float(fisher_exact(table).pvalue),
+    )
+
+
+def overlap(a: ArrayLike, b: ArrayLike) -> int:
+    """How many indices both selections hold.
+
+    Args:
+      a, b: indices, [B] each, no index twice.
+
+    Raises:
+      ValueError: if a selection holds an index twice.
+    """
+    for selection in (np.asarray(a), np.asarray(b)):
+        if len(np.unique(selection)) != len(selection):
+            raise ValueError("a selection holds an index twice")
+    return len(np.intersect1d(a, b))
+
+
+def correlation(overlap: ArrayLike, budget: ArrayLike, subset_size: ArrayLike) -> np.ndarray:
+    """The study's correlation C of two selections.
+
+    With r = B/M, the logarithm through C(0) = -1, C(B r) = 0 and C(B) = 1:
+
+        C(n) = log(1 + beta n/B) / log(base) - 1,   beta = (1 - 2r) / r^2,   base = (1 - r) / r
+
+    and its limit 2 n/B - 1 at r = 1/2. For r > 1/2 selections share at least 2B - M images,
+    and C is above -1 there.
+
+    Args:
+      overlap: n, images in both selections; means of several are allowed.
+      budget: B, images in each selection.
+      subset_size: M, images that they were taken from. The three broadcast.
+
+    Returns:
+      C, float64.
+
+    Raises:
+      ValueError: if B is not in 1..M-1 (for B = M every selection is the whole sub-pool), or n
+        not in max(0, 2B - M)..B.
+    """
+    n, b, m = (np.asarray(x, np.float64) for x in (overlap, budget, subset_size))
+    if not np.all((b >= 1) & (b < m)):
+        raise ValueError(f"budget is {budget}; accepted: 1 to {subset_size} - 1, the sub-pool less one")
+    if not np.all((n >= np.maximum(0, 2 * b - m)) & (n <= b)):
+        raise ValueError(
+            f"overlap is {overlap}; two selections of {budget} from {subset_size} share at least "
+            "max(0, 2 budget - sub-pool) and at most the budget"
+        )
+    excess = (m - 2 * b) / b  # base - 1; beta is excess * M/B
+    even = excess == 0
+    safe = np.where(even, 1.0, excess)
+    curve = np.log1p(safe * m / b * (n / b)) / np.log1p(safe) - 1
+    return np.where(even, 2 * n / b - 1, curve)

@@ -1,0 +1,143 @@
+"""What a config may hold: every field, its type and its range, checked before anything is loaded."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aljax.data import SOURCES, Dataset
+from aljax.errors import Refused
+from aljax.records import flatten
+from aljax.strategies import STRATEGIES
+
+
+class Field(NamedTuple):
+    """One field's type, the values it takes, and how to say so."""
+
+    type: type
+    accepts: Callable[[Any], bool]
+    accepted: str
+
+
+def _whole(low: int, high: int | None = None) -> Field:
+    text = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
+    return Field(int, lambda value: low <= value and (high is None or value <= high), text)
+
+
+def _real(low: float, high: float = float("inf"), above: bool = False) -> Field:
+    text = f"a number {'above' if above else 'of at least'} {low:g}"
+    if high < float("inf"):
+        text += f" and at most {high:g}"
+    return Field(float, lambda value: (low < value if above else low <= value) and value <= high, text)
+
+
+def _one_of(names: Any) -> Field:
+    names = tuple(names)
+    return Field(str, lambda value: value in names, "one of " + ", ".join(names))
+
+
+_flag = Field(bool, lambda value: True, "True or False")
+_text = Field(str, lambda value: True, "a text")
+_name = Field(str, bool, "a name")
+
+FIELDS: dict[str, Field] = {
+    "seed": _whole(0, 2**32 - 1),
+    "trials": _whole(1),
+    "first_trial": _whole(0),
+    "cycles": _whole(1),
+    "budget": _whole(1),
+    "subset_size": _whole(2),
+    "uncertainty": _one_of(STRATEGIES),
+    "diversity": _one_of(STRATEGIES),
+    "devices": _whole(0),
+    "checkpoint_minutes": _real(0),
+    "dataset.source": _one_of(SOURCES),
+    "dataset.name": _name,
+    "dataset.data_dir": _text,
+    "dataset.train_split": _name,
+    "dataset.test_split": _name,
+    "dataset.image_size": _whole(8, 1024),
+    "dataset.channels": Field(int, lambda value: value in (1, 3), "1 (grey) or 3 (colour)"),
+    "model.width": _whole(1, 1024),
+    "model.dtype": _one_of(("auto", "float32", "bfloat16")),
+    "train.epochs": _whole(1),
+    "train.batch_size": _whole(2),
+    "train.learning_rate": _real(0, above=True),
+    "train.milestones": Field(
+        tuple, lambda value: all(type(epoch) is int and epoch >= 1 for epoch in value), "epochs of at least 1"
+    ),
+    "train.decay": _real(0, 1, above=True),
+    "train.momentum": _real(0, 0.9999),
+    "train.weight_decay": _real(0),
+    "train.ranking_weight": _real(0),
+    "train.margin": _real(0, above=True),
+    "train.detach_epoch": _whole(0),
+    "train.pad": _whole(0),
+    "train.flip": _flag,
+}
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Checks a config by itself.
+
+    Args:
+      config: nested dictionaries, as a config file's `get_config().to_dict()` gives them.
+
+    Raises:
+      Refused: with one line that names the field, its value and what is accepted.
+    """
+    values = flatten(dict(config))
+    for name, value in values.items():
+        if name not in FIELDS:
+            raise Refused(f"config.{name}={value!r}: unknown field; accepted: {', '.join(FIELDS)}")
+    for name, field in FIELDS.items():
+        if name not in values:
+            raise Refused(f"config.{name}: is missing; accepted: {field.accepted}")
+        value = values[name]
+        of_type = type(value) is field.type or (field.type is float and type(value) is int)
+        if not of_type or value != value or not field.accepts(value):
+            raise _refusal(name, value, field.accepted)
+    budget, subset_size = values["budget"], values["subset_size"]
+    if budget >= subset_size:
+        raise _refusal("budget", budget, f"less than config.subset_size={subset_size}")
+    batch_size, epochs = values["train.batch_size"], values["train.epochs"]
+    if batch_size % 2:
+        raise _refusal("train.batch_size", batch_size, "an even number, as the ranking loss pairs examples")
+    if batch_size % max(values["devices"], 1):
+        raise _refusal("devices", values["devices"], f"a divisor of config.train.batch_size={batch_size}")
+    milestones = values["train.milestones"]
+    if list(milestones) != sorted(set(milestones)) or (milestones and milestones[-1] > epochs):
+        raise _refusal(
+            "train.milestones", milestones, f"rising epochs of at most config.train.epochs={epochs}"
+        )
+    if values["train.detach_epoch"] > epochs:
+        raise _refusal(
+            "train.detach_epoch", values["train.detach_epoch"], f"at most config.train.epochs={epochs}"
+        )
+    if values["train.pad"] >= values["dataset.image_size"]:
+        raise _refusal(
+            "train.pad",
+            values["train.pad"],
+            f"less than config.dataset.image_size={values['dataset.image_size']}",
+        )
+    if values["dataset.source"] == "folder" and not Path(values["dataset.data_dir"]).is_dir():
+        raise _refusal("dataset.data_dir", values["dataset.data_dir"], "a folder that exists")
+
+
+def check_fits(config: Mapping[str, Any], dataset: Dataset) -> None:
+    """Checks that the data set is large enough for what the config plans.
+
+    Raises:
+      Refused: with one line that names the field, its value and what is accepted.
+    """
+    size = len(dataset.train.labels)
+    labeled = (config["cycles"] - 1) * config["budget"]
+    if config["subset_size"] > size - labeled:
+        raise _refusal(
+            "subset_size",
+            config["subset_size"],
+            f"at most {size - labeled}, as {labeled} of the {size} images are labeled before the last cycle",
+        )
+
+
+def _refusal(name: str, value: Any, accepted: str) -> Refused:
+    return Refused(f"config.{name}={value!r}: accepted: {accepted}")

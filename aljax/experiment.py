@@ -1,0 +1,299 @@
+"""The study: trials of active learning, in each cycle of which two strategies are compared.
+
+One cycle: draw the sub-pool, let both strategies select from it with the model of the cycle
+before, record how far they agree, label the uncertainty batch, train afresh on all labels,
+evaluate. In cycle 1 there is no model, and both selections are random.
+"""
+
+import importlib.metadata
+import time
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+import aljax
+from aljax import (
+    agreement,
+    checkpoints,
+    data,
+    mesh,
+    models,
+    monitor,
+    pool,
+    records,
+    report,
+    scoring,
+    strategies,
+    train,
+)
+from aljax import config as fields
+from aljax.errors import Interrupted, Refused
+
+
+class Study(NamedTuple):
+    """What stays the same over all trials and cycles."""
+
+    config: Mapping[str, Any]
+    workdir: Path
+    networks: train.Networks
+    recipe: train.Recipe
+    mesh: Mesh
+    train_set: train.Examples
+    test_set: train.Examples
+    key: jax.Array
+
+
+def run(config: Mapping[str, Any], workdir: str | Path) -> None:
+    """Runs the study, or what is left of it, and prints its table.
+
+    Args:
+      config: nested dictionaries, as `get_config().to_dict()` of a file in configs/ gives them.
+      workdir: the run directory; see the README for what it holds.
+
+    Raises:
+      Refused: if the config, the data or the workdir cannot be used; nothing is lost.
+      RunFailed: if a result cannot be written or is not a number; what was complete stays.
+      Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
+    """
+    fields.check(config)
+    workdir = Path(workdir)
+    devices = local_mesh(config)
+    first = config["first_trial"]
+    plan = [
+        (trial, cycle)
+        for trial in range(first, first + config["trials"])
+        for cycle in range(1, config["cycles"] + 1)
+    ]
+    with records.opened(workdir, dict(config), environment(devices)):
+        lines = records.completed(workdir, plan)
+        if len(lines) < len(plan):
+            study = prepare(config, workdir, devices)
+            with monitor.watching(study.recipe.epochs, plan, lines, workdir) as watch:
+                for trial in range(first, first + config["trials"]):
+                    run_trial(study, trial, [line for line in lines if line["trial"] == trial], watch)
+            lines = records.completed(workdir, plan)
+        report.finish(workdir, lines)
+
+
+def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
+    """Loads the data set and puts it on the devices."""
+    dataset = data.load(**config["dataset"])
+    fields.check_fits(config, dataset)
+    mean, std = data.channel_statistics(dataset.train.images)
+    train_set, test_set = (
+        jax.device_put(train.Examples(split.images, split.labels, mean, std), mesh.everywhere(devices))
+        for split in (dataset.train, dataset.test)
+    )
+    dtype = config["model"]["dtype"]
+    if dtype == "auto":
+        dtype = "float32" if devices.devices.flat[0].platform == "cpu" else "bfloat16"
+    backbone = models.ResNet18(len(dataset.class_names), config["model"]["width"], jnp.dtype(dtype))
+    return Study(
+        config=config,
+        workdir=workdir,
+        networks=train.Networks(backbone, models.LossPredictor()),
+        recipe=train.Recipe(**{**config["train"], "milestones": tuple(config["train"]["milestones"])}),
+        mesh=devices,
+        train_set=train_set,
+        test_set=test_set,
+        key=jax.random.key(config["seed"]),
+    )
+
+
+def run_trial(study: Study, trial: int, lines: list[records.Record], watch: monitor.Watch) -> None:
+    """Runs the cycles of one trial after those whose `lines` stand in the records."""
+    images = pool.unlabeled(len(study.train_set.labels))
+    progress = None
+    for cycle in range(1, study.config["cycles"] + 1):
+        path = records.selections_path(study.workdir, trial, cycle)
+        selections = records.load_selections(path)
+        if cycle <= len(lines):
+            if selections is None:
+                raise Refused(f"{path}: missing or damaged, and needed to go on with trial {trial}")
+            images = pool.label(images, selections.uncertainty)
+            continue
+
+        clock = Clock()
+        if selections is None:
+            if cycle > 1 and progress is None:
+                progress = fit(study, images, trial, cycle - 1, watch)
+                clock.lap("recover")
+            selections = select(study, images, progress, trial, cycle, clock)
+            records.save_selections(path, selections)
+        compared = agreement.compare(
+            selections.uncertainty, selections.diversity, study.config["subset_size"]
+        )
+        images = pool.label(images, selections.uncertainty)
+        clock.lap("record")
+
+        progress = fit(study, images, trial, cycle, watch)
+        clock.lap("train")
+        accuracy, test_loss = train.evaluate(
+            progress.state,
+            study.test_set,
+            networks=study.networks,
+            chunk=chunk(study),
+            sharding=mesh.spread(study.mesh),
+        )
+        line = {
+            "trial": trial,
+            "cycle": cycle,
+            "labeled": len(images.labeled),
+            "budget": study.config["budget"],
+            "subset_size": study.config["subset_size"],
+            **compared._asdict(),
+            "uncertainty": strategy_names(study, cycle)[0],
+            "diversity": strategy_names(study, cycle)[1],
+            "accuracy": accuracy,
+            "test_loss": test_loss,
+            "train_loss": progress.metrics.cross_entropy,
+        }
+        line = {name: records.plain(value) for name, value in line.items()}
+        clock.lap("evaluate")
+        records.append(study.workdir / "timings.jsonl", {"trial": trial, "cycle": cycle, **clock.seconds})
+        records.append(study.workdir / "cycles.jsonl", line)
+        watch.cycle_done(line)
+
+
+def select(
+    study: Study,
+    images: pool.Pool,
+    progress: checkpoints.Progress | None,
+    trial: int,
+    cycle: int,
+    clock: "Clock",
+) -> records.Selections:
+    """Draws the sub-pool of a cycle, and lets both strategies select from it."""
+    config = study.config
+    subset = pool.draw_subset(key_of(study, trial, cycle, "subset"), images, config["subset_size"])
+    outputs = None
+    if progress is not None:
+        capacity = config["cycles"] * config["budget"]
+        outputs = scoring.outputs_of(
+            progress.state,
+            study.train_set,
+            np.concatenate([subset, pool.padded(images, capacity)]),
+            len(subset) + len(images.labeled),
+            networks=study.networks,
+            chunk=chunk(study),
+            sharding=mesh.spread(study.mesh),
+        )
+        jax.block_until_ready(outputs)
+    clock.lap("score")
+    view = strategies.View(outputs, len(subset), len(images.labeled), study.mesh)
+    uncertainty, diversity = (
+        strategies.STRATEGIES[name](key_of(study, trial, cycle, role), view, config["budget"])
+        for role, name in zip(("uncertainty", "diversity"), strategy_names(study, cycle), strict=True)
+    )
+    clock.lap("select")
+    return records.Selections(
+        subset, subset[uncertainty.chosen], subset[diversity.chosen], uncertainty.scores
+    )
+
+
+def fit(
+    study: Study, images: pool.Pool, trial: int, cycle: int, watch: monitor.Watch
+) -> checkpoints.Progress:
+    """Trains afresh on all labels; from the cycle's newest checkpoint where there is one."""
+    folder = study.workdir / "checkpoints" / f"trial-{trial:02d}"
+    weights_key = key_of(study, trial, cycle, "weights")
+    batches_key = key_of(study, trial, cycle, "batches")
+    labeled = pool.padded(images, study.config["cycles"] * study.config["budget"])
+    labeled, num_labeled = jax.device_put(
+        (labeled, np.int32(len(images.labeled))), mesh.everywhere(study.mesh)
+    )
+    image_shape = study.train_set.images.shape[1:]
+    fresh = checkpoints.Progress(
+        0, train.init(weights_key, networks=study.networks, image_shape=image_shape), train.NO_METRICS
+    )
+    progress = checkpoints.latest(folder, cycle, like=fresh) or fresh
+    progress = progress._replace(state=jax.device_put(progress.state, mesh.everywhere(study.mesh)))
+    start = progress.epoch
+
+    saved = time.monotonic()
+    for epoch in range(progress.epoch, study.recipe.epochs):
+        before = progress
+        state, metrics = train.train_epoch(
+            progress.state,
+            study.train_set,
+            labeled,
+            num_labeled,
+            np.int32(epoch),
+            batches_key,
+            networks=study.networks,
+            recipe=study.recipe,
+            sharding=mesh.spread(study.mesh),
+        )
+        progress = checkpoints.Progress(epoch + 1, state, metrics)
+        if before.epoch > start:  # one epoch late, so that the device never waits for the host
+            watch.epoch_done(trial, cycle, before.epoch, before.metrics)
+        overdue = time.monotonic() - saved > 60 * study.config["checkpoint_minutes"]
+        if watch.stop_requested or (overdue and progress.epoch < study.recipe.epochs):
+            watch.epoch_done(trial, cycle, progress.epoch, progress.metrics)
+            checkpoints.save(folder, cycle, progress)
+            saved = time.monotonic()
+        if watch.stop_requested:
+            raise Interrupted(
+                watch.stop_requested,
+                f"stopped in trial {trial}, cycle {cycle}, after epoch {progress.epoch}; "
+                "the same command goes on from there",
+            )
+    watch.epoch_done(trial, cycle, progress.epoch, progress.metrics)
+    if progress.epoch > start:
+        checkpoints.save(folder, cycle, progress)
+    return progress
+
+
+def key_of(study: Study, trial: int, cycle: int, name: str) -> jax.Array:
+    """The key of one use of randomness: each trial, cycle and name has its own."""
+    key = jax.random.fold_in(study.key, np.uint32(zlib.crc32(name.encode())))
+    return jax.random.fold_in(jax.random.fold_in(key, trial), cycle)
+
+
+def strategy_names(study: Study, cycle: int) -> tuple[str, str]:
+    """The names of the uncertainty and the diversity strategy; without a model, both are random."""
+    if cycle == 1:
+        return "random", "random"
+    return study.config["uncertainty"], study.config["diversity"]
+
+
+def chunk(study: Study) -> int:
+    """Images scored in one pass; a multiple of the number of devices, as the batch is."""
+    return 4 * study.recipe.batch_size
+
+
+def local_mesh(config: Mapping[str, Any]) -> Mesh:
+    """The devices of this host that the config asks for."""
+    try:
+        return mesh.local(config["devices"], config["train"]["batch_size"])
+    except ValueError as error:
+        raise Refused(
+            f"config.devices={config['devices']}: {error}; accepted: 0 for all, or fewer"
+        ) from error
+
+
+def environment(devices: Mesh) -> records.Record:
+    """What a run's numbers depend on beside its config."""
+    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax")}
+    kind = devices.devices.flat[0].device_kind
+    return {"versions": {**versions, "aljax": aljax.__version__}, "device": f"{devices.size} x {kind}"}
+
+
+class Clock:
+    """Seconds spent in each phase of a cycle."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, phase: str) -> None:
+        """Counts the time since the last lap towards `phase`."""
+        now = time.monotonic()
+        self.seconds[phase] = round(self.seconds.get(phase, 0.0) + now - self._last, 4)
+        self._last = now

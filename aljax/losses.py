@@ -1,0 +1,53 @@
+"""The two losses of Learning Loss: of the classifier, and of the module that predicts it.
+
+Shapes: B examples (even), K classes.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """The loss of each example, in nats.
+
+    Args:
+      logits: unnormalized log probabilities, [B, K].
+      labels: classes, [B] int.
+
+    Returns:
+      -log p(label), [B].
+    """
+    return optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+
+def ranking_loss(predicted: jax.Array, target: jax.Array, margin: float = 1.0) -> jax.Array:
+    """How badly the predicted losses rank the true ones.
+
+    Example i is paired with example j = B-1-i. Over the B/2 pairs, the mean of
+
+        max(0, margin - s * (predicted_i - predicted_j)),   s = +1 if target_i > target_j else -1
+
+    Args:
+      predicted: predicted losses, [B].
+      target: true losses, [B]; no gradient flows into them.
+      margin: the lead that the greater of a pair must have, in units of `predicted`.
+
+    Returns:
+      The ranking loss, a scalar.
+
+    Raises:
+      ValueError: if B is odd.
+
+    Source: Yoo & Kweon, CVPR 2019, equation 2 (pairs as in section 3.3).
+    """
+    chex.assert_rank([predicted, target], 1)
+    chex.assert_equal_shape([predicted, target])
+    if predicted.shape[0] % 2:
+        raise ValueError(f"ranking_loss pairs examples: {predicted.shape[0]} is an odd number of them")
+    half = predicted.shape[0] // 2
+    target = jax.lax.stop_gradient(target)
+    lead = (predicted - predicted[::-1])[:half]
+    sign = jnp.where(target > target[::-1], 1.0, -1.0)[:half]
+    return jnp.mean(jnp.maximum(0.0, margin - sign * lead))

@@ -1,0 +1,49 @@
+"""The devices that share the work."""
+
+import os
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+AXIS = "example"
+
+
+def local(num_devices: int, batch_size: int) -> Mesh:
+    """A one-dimensional mesh of this host's devices.
+
+    On a CPU each core counts as a device, unless JAX has been started before with another
+    number of them.
+
+    Args:
+      num_devices: how many, or 0 for all.
+      batch_size: is spread evenly, so the mesh has the largest number of devices that divides it.
+
+    Returns:
+      The mesh; its axis is called `AXIS`.
+
+    Raises:
+      ValueError: if there are fewer than `num_devices`.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        jax.config.update("jax_num_cpu_devices", num_devices or cores)
+    except RuntimeError:
+        pass  # JAX runs already, with the devices that it was started with
+    devices = jax.local_devices()
+    if num_devices > len(devices):
+        raise ValueError(f"there are {len(devices)} devices here")
+    count = num_devices or len(devices)
+    while batch_size % count:
+        count -= 1
+    return Mesh(np.array(devices[:count]), (AXIS,))
+
+
+def spread(mesh: Mesh) -> NamedSharding:
+    """The first axis of an array cut into as many pieces as there are devices."""
+    return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
+def everywhere(mesh: Mesh) -> NamedSharding:
+    """A whole copy on each device."""
+    return NamedSharding(mesh, PartitionSpec())

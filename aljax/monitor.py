@@ -1,0 +1,146 @@
+"""What a person sees while a run goes on: a progress bar or log lines, and TensorBoard files.
+
+It also takes note of the wish to stop (Ctrl-C, or SIGTERM as a scheduler sends it).
+"""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from absl import logging
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from tensorboardX import SummaryWriter
+
+from aljax.errors import RunFailed
+from aljax.records import Record
+from aljax.train import EpochMetrics
+
+
+class Watch:
+    """Follows a run; made by `watching`."""
+
+    def __init__(self, epochs: int, plan: Sequence[tuple[int, int]], workdir: Path, bar: Progress):
+        self.stop_requested = 0  # the number of the signal that asked for it
+        self._epochs = epochs
+        self._plan = plan
+        self._workdir = workdir
+        self._bar = bar
+        # A cycle takes about as long as it has labels, which is as its number.
+        self._cycles = bar.add_task("cycles", total=sum(cycle for _, cycle in plan))
+        self._epochs_bar = bar.add_task("epochs", total=epochs)
+        self._done = 0
+        self._started: tuple[float, int] | None = None
+        self._writers: dict[int, SummaryWriter] = {}
+
+    def skip(self, lines: Sequence[Record]) -> None:
+        """Counts cycles as done that were recorded before."""
+        self._done = sum(line["cycle"] for line in lines)
+        self._bar.update(self._cycles, completed=self._done)
+
+    def epoch_done(self, trial: int, cycle: int, epoch: int, metrics: EpochMetrics) -> None:
+        """Shows an epoch (counted from 1); raises RunFailed where its loss was not a finite number."""
+        if bad_step := int(metrics.bad_step):
+            raise RunFailed(
+                f"trial {trial}, cycle {cycle}, epoch {epoch}, step {bad_step}: the loss is not finite"
+            )
+        self._bar.update(
+            self._epochs_bar, completed=epoch, description=f"epochs of trial {trial}, cycle {cycle}"
+        )
+        self._bar.update(self._cycles, completed=self._done + cycle * epoch / self._epochs)
+        step = (cycle - 1) * self._epochs + epoch
+        for name in ("cross_entropy", "ranking_loss", "accuracy"):
+            self._writer(trial, step).add_scalar(f"train/{name}", float(getattr(metrics, name)), step)
+
+    def cycle_done(self, line: Record) -> None:
+        """Shows a complete cycle by its record."""
+        self._done += line["cycle"]
+        self._bar.update(self._cycles, completed=self._done)
+        step = line["cycle"] * self._epochs
+        for name in ("C", "overlap", "accuracy", "test_loss"):
+            self._writer(line["trial"], step).add_scalar(f"cycle/{name}", line[name], step)
+        text = (
+            f"trial {line['trial']}, cycle {line['cycle']}: {line['labeled']} labeled, "
+            f"accuracy {100 * line['accuracy']:.1f} %, overlap {line['overlap']} "
+            f"(by chance {line['chance']:g}), C {line['C']:+.3f}"
+        )
+        if self._bar.disable:
+            logging.info("%s%s", text, self._time_left())
+        else:
+            self._bar.console.print(text, highlight=False)
+
+    def close(self) -> None:
+        """Writes out what TensorBoard files still lack."""
+        for writer in self._writers.values():
+            writer.close()
+
+    def _writer(self, trial: int, step: int) -> SummaryWriter:
+        if trial not in self._writers:
+            folder = self._workdir / "tensorboard" / f"trial-{trial:02d}"
+            self._writers[trial] = SummaryWriter(str(folder), purge_step=step)
+        return self._writers[trial]
+
+    def _time_left(self) -> str:
+        now = time.monotonic()
+        if self._started is None:  # the first cycle also compiled
+            self._started = now, self._done
+            return ""
+        since, done = self._started
+        left = (now - since) / (self._done - done) * (sum(cycle for _, cycle in self._plan) - self._done)
+        return f"; about {left / 60:.0f} min left" if left >= 90 else f"; about {left:.0f} s left"
+
+
+@contextlib.contextmanager
+def watching(
+    epochs: int, plan: Sequence[tuple[int, int]], lines: Sequence[Record], workdir: Path
+) -> Iterator[Watch]:
+    """Follows the run of a plan, some lines of which are recorded already.
+
+    Args:
+      epochs: in a cycle.
+      plan: every (trial, cycle).
+      lines: the records so far.
+      workdir: the run directory, for TensorBoard files.
+    """
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        watch = Watch(epochs, plan, workdir, bar)
+        watch.skip(lines)
+        with _signals_noted(watch):
+            try:
+                yield watch
+            finally:
+                watch.close()
+
+
+@contextlib.contextmanager
+def _signals_noted(watch: Watch) -> Iterator[None]:
+    """Notes the first SIGINT or SIGTERM for the run to act on; a second one acts at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number, frame):
+        watch.stop_requested = number
+        restore()
+
+    def restore():
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        restore()

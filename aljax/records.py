@@ -1,0 +1,292 @@
+"""The run directory: what a run has found, written so that nothing is lost or counted twice.
+
+A (trial, cycle) is complete when its line stands in cycles.jsonl. Files are written whole
+(beside their place, then renamed into it) and lines are appended whole and flushed to disk.
+"""
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+
+from aljax.errors import Refused, RunFailed
+
+Record = dict[str, Any]
+
+# What ran, not what was asked for: a run may be continued where these differ.
+ENVIRONMENT = ("versions", "device")
+
+PARTIAL = ".partial-"  # begins the name of a file that is not complete yet
+
+
+class Selections(NamedTuple):
+    """What was chosen in one cycle, as indices of the data set's training images."""
+
+    subset: np.ndarray  # [M] int32, rising
+    uncertainty: np.ndarray  # [B] int32, in the order of choice
+    diversity: np.ndarray  # [B] int32, in the order of choice
+    scores: np.ndarray  # the uncertainty strategy's, of the subset, [M] float32; or [0]
+
+
+@contextlib.contextmanager
+def opened(workdir: Path, config: Record, environment: Record) -> Iterator[None]:
+    """Holds the run directory for this process alone, made if it is new.
+
+    Args:
+      workdir: the run directory.
+      config: every field of the config.
+      environment: versions and device, by the names in `ENVIRONMENT`.
+
+    Raises:
+      Refused: if another process holds it, it was made with another config, or it cannot be
+        written.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = open(workdir / ".lock", "a+")
+    except OSError as error:
+        raise Refused(
+            f"--workdir={workdir}: {error.strerror}; accepted: a folder that can be written"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise Refused(f"--workdir={workdir}: process {lock.read().strip()} is at work in it") from error
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        for left_over in workdir.rglob(f"{PARTIAL}*"):
+            left_over.unlink()
+        path = workdir / "config.json"
+        if path.exists():
+            _check_same_config(path, config, environment)
+        else:
+            foreign = sorted(set(os.listdir(workdir)) - {".lock"})
+            if foreign:
+                raise Refused(
+                    f"--workdir={workdir}: holds {foreign[0]} but no config.json; accepted: "
+                    "an empty folder or a run directory"
+                )
+            try:
+                write(path, (json.dumps({**config, **environment}, indent=2) + "\n").encode())
+            except RunFailed as error:
+                raise Refused(
+                    f"--workdir={workdir}: {error}; accepted: a folder that can be written"
+                ) from error
+        yield
+
+
+def _check_same_config(path: Path, config: Record, environment: Record) -> None:
+    try:
+        stored = json.loads(path.read_bytes())
+        before = {name: stored.pop(name) for name in ENVIRONMENT}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise Refused(f"{path}: is not a config that aljax wrote ({error})") from error
+    old, new = flatten(stored), flatten(json.loads(json.dumps(config)))
+    differing = [
+        f"config.{name} is {_shown(new, name)}, was {_shown(old, name)}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name, _ABSENT) != new.get(name, _ABSENT)
+    ]
+    if differing:
+        raise Refused(
+            f"{path}: made with another config: {'; '.join(differing)}; accepted: the same config, "
+            "or another --workdir"
+        )
+    if before != environment:
+        logging.warning("%s: this run was started with %s, and goes on with %s", path, before, environment)
+
+
+_ABSENT = object()
+
+
+def _shown(fields: Record, name: str) -> str:
+    return repr(fields[name]) if name in fields else "absent"
+
+
+def flatten(config: Record, prefix: str = "") -> Record:
+    """Nested dictionaries as one, with names like "train.epochs"."""
+    flat: Record = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def completed(workdir: Path, plan: Sequence[tuple[int, int]]) -> list[Record]:
+    """The lines of cycles.jsonl, a half-written last one removed.
+
+    timings.jsonl is cut to the same cycles.
+
+    Args:
+      workdir: the run directory.
+      plan: every (trial, cycle) in the order in which they are run.
+
+    Returns:
+      A record for each complete (trial, cycle), in order.
+
+    Raises:
+      Refused: if a line is damaged or out of order, naming the file and the line.
+    """
+    path = workdir / "cycles.jsonl"
+    lines = _repaired(path)
+    for number, line in enumerate(lines, start=1):
+        expected = plan[number - 1] if number <= len(plan) else None
+        if (line.get("trial"), line.get("cycle")) != expected:
+            raise Refused(
+                f"{path}:{number}: is of trial {line.get('trial')}, cycle {line.get('cycle')}; expected: "
+                + (f"trial {expected[0]}, cycle {expected[1]}" if expected else "no more lines")
+            )
+    done = set(plan[: len(lines)])
+    timings = _repaired(workdir / "timings.jsonl")
+    kept = [line for line in timings if (line.get("trial"), line.get("cycle")) in done]
+    if kept != timings:
+        write(workdir / "timings.jsonl", b"".join(map(_encoded, kept)))
+    return lines
+
+
+def _repaired(path: Path) -> list[Record]:
+    lines, length = read_lines(path)
+    if path.exists() and length < path.stat().st_size:
+        logging.warning("%s:%d: half-written, and dropped; its cycle is run again", path, len(lines) + 1)
+        try:
+            with open(path, "r+b") as file:
+                file.truncate(length)
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise Refused(f"{path}: {error.strerror}; accepted: a file that can be written") from error
+    return lines
+
+
+def read_lines(path: Path) -> tuple[list[Record], int]:
+    """The records of a .jsonl file, and how many bytes of it they take up.
+
+    A last line that was not written to its end is left out of both.
+
+    Raises:
+      Refused: if another line is not a JSON object, naming the file and the line.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    raw = content.splitlines(keepends=True)
+    records, length = [], 0
+    for number, line in enumerate(raw, start=1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if not (isinstance(record, dict) and line.endswith(b"\n")):
+            if number == len(raw):
+                break
+            raise Refused(f"{path}:{number}: damaged; accepted: a line as aljax wrote it")
+        records.append(record)
+        length += len(line)
+    return records, length
+
+
+def append(path: Path, record: Record) -> None:
+    """Appends a record as one line, on the disk when this returns.
+
+    Raises:
+      RunFailed: if it could not be written; the file then holds what it held before.
+    """
+    line = _encoded(record)
+    try:
+        with open(path, "ab", buffering=0) as file:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(line) != len(line):
+                    raise OSError(0, "no room left for a whole line")
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)
+                raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise RunFailed(f"{path}: could not be written ({error.strerror})") from error
+
+
+def write(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all, on the disk when this returns.
+
+    Raises:
+      RunFailed: if it could not be written; what stood there before stays.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=PARTIAL, delete=False) as file:
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                os.chmod(file.name, 0o644)
+                os.replace(file.name, path)
+            except OSError:
+                os.unlink(file.name)
+                raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise RunFailed(f"{path}: could not be written ({error.strerror})") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _encoded(record: Record) -> bytes:
+    return (json.dumps(record, allow_nan=False) + "\n").encode()
+
+
+def selections_path(workdir: Path, trial: int, cycle: int) -> Path:
+    """Where the selections of one cycle lie."""
+    return workdir / "selections" / f"trial-{trial:02d}" / f"cycle-{cycle:02d}.npz"
+
+
+def save_selections(path: Path, selections: Selections) -> None:
+    """Writes the selections of one cycle; equal selections give equal bytes."""
+    buffer = BytesIO()
+    np.savez(buffer, **selections._asdict())
+    write(path, buffer.getvalue())
+
+
+def load_selections(path: Path) -> Selections | None:
+    """Reads them back; None where there are none, or (said in a warning) they are damaged.
+
+    The file's own checksums tell damage; pickled content is not read.
+    """
+    if not path.exists():
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if (name := archive.testzip()) is not None:
+                raise ValueError(f"checksum of {name} differs")
+        with np.load(path, allow_pickle=False) as arrays:
+            return Selections(*(arrays[name] for name in Selections._fields))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        logging.warning("%s: damaged, and not used (%s)", path, error)
+        return None
+
+
+def plain(value: Any) -> Any:
+    """A number as JSON has it; what is not finite fails the run."""
+    number = value.item() if hasattr(value, "item") else value
+    if isinstance(number, float) and not math.isfinite(number):
+        raise RunFailed(f"a result is {number}")
+    return number

@@ -1,0 +1,80 @@
+"""How much each image is worth asking about: one score per example, higher is more uncertain.
+
+Each score is written for one example; `jax.vmap` makes it one for many.
+
+Shapes: K classes, P images scored together.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from aljax import train
+
+
+def least_confidence(log_probs: jax.Array) -> jax.Array:
+    """1 - max_k p_k: how far the likeliest class is from certain.
+
+    Args:
+      log_probs: log probabilities of the classes, [K].
+
+    Returns:
+      A scalar in [0, 1 - 1/K].
+
+    Source: Settles, "Active Learning Literature Survey", 2009, section 3.1 (Lewis & Gale, 1994).
+    """
+    return -jnp.expm1(log_probs.max())
+
+
+def margin(log_probs: jax.Array) -> jax.Array:
+    """-(p_(1) - p_(2)): minus the gap between the two likeliest classes.
+
+    Args:
+      log_probs: log probabilities of the classes, [K], K at least 2.
+
+    Returns:
+      A scalar in [-1, 0].
+
+    Source: Scheffer, Decomain & Wrobel, IDA 2001; Settles, 2009, section 3.1.
+    """
+    first, second = jnp.exp(jax.lax.top_k(log_probs, 2)[0])
+    return second - first
+
+
+def entropy(log_probs: jax.Array) -> jax.Array:
+    """-sum_k p_k log p_k, in nats.
+
+    Args:
+      log_probs: log probabilities of the classes, [K]; -inf is a probability of 0.
+
+    Returns:
+      A scalar in [0, log K].
+
+    Source: Shannon, 1948; Settles, 2009, section 3.1.
+    """
+    probs = jnp.exp(log_probs)
+    return -jnp.sum(jnp.where(probs > 0, probs * log_probs, 0.0))
+
+
+def predicted_loss(outputs: train.Outputs) -> jax.Array:
+    """The loss that the loss-prediction module expects of one example, a scalar.
+
+    Source: Yoo & Kweon, "Learning Loss for Active Learning", CVPR 2019, section 3.1.
+    """
+    return outputs.predicted_loss
+
+
+@partial(jax.jit, static_argnames=("networks", "chunk", "sharding"))
+def outputs_of(
+    state: train.TrainState,
+    examples: train.Examples,
+    indices: jax.Array,
+    count: jax.Array,
+    *,
+    networks: train.Networks,
+    chunk: int,
+    sharding: jax.sharding.NamedSharding,
+) -> train.Outputs:
+    """`train.predict`, compiled: the first `count` of `indices` [P], as Outputs [P, ...]."""
+    return train.predict(state, examples, indices, count, networks=networks, chunk=chunk, sharding=sharding)
