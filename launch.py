@@ -36,9 +36,7 @@ def main(_: list[str]) -> None:
     package = Path(experiment.__file__).parent
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(
-        lambda record: (
-            record.levelno >= logging.converter.STANDARD_WARNING or Path(record.pathname).parent == package
-        )
+        lambda record: record.levelname != "INFO" or Path(record.pathname).parent == package
     )
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     try:

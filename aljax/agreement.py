@@ -93,10 +93,10 @@ def correlation(overlap: ArrayLike, budget: ArrayLike, subset_size: ArrayLike) -
     """
     n, b, m = (np.asarray(x, np.float64) for x in (overlap, budget, subset_size))
     if not np.all((b >= 1) & (b < m)):
-        raise ValueError(f"budget is {budget}; accepted: 1 to {subset_size} - 1, the sub-pool less one")
+        raise ValueError(f"budget is {b}; accepted: at least 1 and below {m}, the sub-pool")
     if not np.all((n >= np.maximum(0, 2 * b - m)) & (n <= b)):
         raise ValueError(
-            f"overlap is {overlap}; two selections of {budget} from {subset_size} share at least "
+            f"overlap is {n}; two selections of {b} from {m} share at least "
             "max(0, 2 budget - sub-pool) and at most the budget"
         )
     excess = (m - 2 * b) / b  # base - 1; beta is excess * M/B

@@ -87,7 +87,7 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
     fields.check_fits(config, dataset)
     mean, std = data.channel_statistics(dataset.train.images)
     train_set, test_set = (
-        jax.device_put(train.Examples(split.images, split.labels, mean, std), mesh.everywhere(devices))
+        train.Examples(*jax.device_put((split.images, split.labels, mean, std), mesh.everywhere(devices)))
         for split in (dataset.train, dataset.test)
     )
     dtype = config["model"]["dtype"]
@@ -210,7 +210,7 @@ def fit(
     )
     image_shape = study.train_set.images.shape[1:]
     fresh = checkpoints.Progress(
-        0, train.init(weights_key, networks=study.networks, image_shape=image_shape), train.NO_METRICS
+        0, train.init(weights_key, networks=study.networks, image_shape=image_shape), train.no_metrics()
     )
     progress = checkpoints.latest(folder, cycle, like=fresh) or fresh
     progress = progress._replace(state=jax.device_put(progress.state, mesh.everywhere(study.mesh)))

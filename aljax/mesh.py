@@ -1,5 +1,6 @@
 """The devices that share the work."""
 
+import contextlib
 import os
 
 import jax
@@ -26,10 +27,8 @@ def local(num_devices: int, batch_size: int) -> Mesh:
       ValueError: if there are fewer than `num_devices`.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    try:
+    with contextlib.suppress(RuntimeError):  # JAX runs already, with the devices it was started with
         jax.config.update("jax_num_cpu_devices", num_devices or cores)
-    except RuntimeError:
-        pass  # JAX runs already, with the devices that it was started with
     devices = jax.local_devices()
     if num_devices > len(devices):
         raise ValueError(f"there are {len(devices)} devices here")

@@ -31,6 +31,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] to [B, H / stride, W / stride, channels]."""
         conv = partial(Conv, self.channels, dtype=self.dtype)
         norm = partial(BatchNorm, not train, dtype=self.dtype)
         y = norm()(conv((3, 3), strides=self.stride, padding=1)(x))
@@ -57,6 +58,7 @@ class ResNet18(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        """Images [B, H, W, C] to logits [B, K] and the outputs of the four stages."""
         x = images.astype(self.dtype)
         x = Conv(self.width, (3, 3), padding=1, dtype=self.dtype)(x)
         x = BatchNorm(not train, dtype=self.dtype)(x)
@@ -84,6 +86,7 @@ class LossPredictor(nn.Module):
 
     @nn.compact
     def __call__(self, stages: Sequence[jax.Array]) -> jax.Array:
+        """The outputs of the four stages to predicted losses [B]."""
         hidden = [nn.relu(nn.Dense(self.hidden)(pooled(stage))) for stage in stages]
         return nn.Dense(1)(jnp.concatenate(hidden, axis=-1)).squeeze(-1)
 

@@ -53,7 +53,7 @@ def opened(workdir: Path, config: Record, environment: Record) -> Iterator[None]
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        lock = open(workdir / ".lock", "a+")
+        lock = (workdir / ".lock").open("a+")
     except OSError as error:
         raise Refused(
             f"--workdir={workdir}: {error.strerror}; accepted: a folder that can be written"

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.sharding import NamedSharding
 
@@ -71,7 +70,9 @@ class EpochMetrics(NamedTuple):
     bad_step: jax.Array  # the first step (from 1) whose loss was not finite, or 0
 
 
-NO_METRICS = EpochMetrics(*(np.float32(0),) * 3, np.int32(0))
+def no_metrics() -> EpochMetrics:
+    """The metrics before the first step."""
+    return EpochMetrics(jnp.float32(0), jnp.float32(0), jnp.float32(0), jnp.int32(0))
 
 
 class Outputs(NamedTuple):
@@ -133,7 +134,7 @@ def train_epoch(
         totals = jax.tree.map(jnp.add, totals, metrics)
         return state, totals._replace(bad_step=bad)
 
-    state, totals = jax.lax.fori_loop(0, num_steps, body, (state, NO_METRICS))
+    state, totals = jax.lax.fori_loop(0, num_steps, body, (state, no_metrics()))
     means = jax.tree.map(lambda total: total / num_steps, totals)
     return state, means._replace(bad_step=totals.bad_step)
 
@@ -312,7 +313,7 @@ def evaluate(
     """Accuracy in [0, 1] and mean cross-entropy in nats over all of `examples`, two scalars."""
     size = examples.labels.shape[0]
     outputs = predict(
-        state, examples, jnp.arange(size), size, networks=networks, chunk=chunk, sharding=sharding
+        state, examples, jnp.arange(size), jnp.int32(size), networks=networks, chunk=chunk, sharding=sharding
     )
     correct = outputs.log_probs.argmax(-1) == examples.labels
     picked = jnp.take_along_axis(outputs.log_probs, examples.labels[:, None], axis=-1)
