@@ -1,0 +1,50 @@
+"""Every test runs on two CPU devices, and a warning is an error (see pyproject.toml)."""
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 2)
+
+from aljax import mesh, models, train  # noqa: E402
+
+TINY_RECIPE = train.Recipe(
+    epochs=4,
+    batch_size=8,
+    learning_rate=0.1,
+    milestones=(2,),
+    decay=0.1,
+    momentum=0.9,
+    weight_decay=5e-4,
+    ranking_weight=1.0,
+    margin=1.0,
+    detach_epoch=2,
+    pad=1,
+    flip=True,
+)
+TINY_NETWORKS = train.Networks(models.ResNet18(num_classes=3, width=2), models.LossPredictor(hidden=4))
+
+
+@pytest.fixture
+def recipe():
+    return TINY_RECIPE
+
+
+@pytest.fixture
+def networks():
+    return TINY_NETWORKS
+
+
+@pytest.fixture(scope="session", params=[1, 2], ids=["1 device", "2 devices"])
+def devices(request):
+    return mesh.local(request.param, batch_size=8)
+
+
+@pytest.fixture(scope="session")
+def examples():
+    """48 images of 8x8x3 pixels in 3 classes that differ in brightness."""
+    key, noise_key = jax.random.split(jax.random.key(0))
+    labels = jax.random.randint(key, (48,), 0, 3)
+    images = 60 * labels[:, None, None, None] + jax.random.randint(noise_key, (48, 8, 8, 3), 0, 100)
+    return train.Examples(
+        images.astype("uint8"), labels.astype("int32"), jax.numpy.full(3, 110.0), jax.numpy.full(3, 60.0)
+    )

@@ -1,0 +1,112 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aljax import mesh
+from aljax.kcenter import k_center_greedy
+
+
+def brute_force(features, is_center, is_candidate, budget, first=None):
+    """Every distance at every turn, in float64; ties to the lowest index."""
+    features = np.asarray(features, np.float64)
+    centers, free = list(np.flatnonzero(is_center)), list(np.flatnonzero(is_candidate))
+    taken = []
+    for _ in range(budget):
+        if not centers:
+            best = first
+        else:
+            nearest = [min(np.sum((features[i] - features[c]) ** 2) for c in centers) for i in free]
+            best = free[int(np.argmax(nearest))]
+        taken.append(best)
+        centers.append(best)
+        free.remove(best)
+    return taken
+
+
+@st.composite
+def problems(draw):
+    """Small whole coordinates: distances are exact, ties and duplicates are many."""
+    points, dimensions = draw(st.sampled_from([(1, 1), (5, 2), (9, 1), (12, 3)]))
+    coordinates = st.lists(st.integers(-2, 2), min_size=dimensions, max_size=dimensions)
+    features = draw(st.lists(coordinates, min_size=points, max_size=points))
+    is_center = draw(st.lists(st.booleans(), min_size=points, max_size=points))
+    is_candidate = draw(st.lists(st.booleans(), min_size=points, max_size=points).filter(any))
+    return np.array(features, np.float32), np.array(is_center), np.array(is_candidate)
+
+
+@settings(deadline=None, max_examples=60)
+@given(problems(), st.sampled_from([1, 2]), st.data())
+def test_against_brute_force(problem, num_devices, data):
+    features, is_center, is_candidate = problem
+    budget = data.draw(st.sampled_from(sorted({1, int(is_candidate.sum())})))
+    devices = mesh.local(num_devices, batch_size=2)
+    taken = np.asarray(k_center_greedy(features, is_center, is_candidate, budget, mesh=devices))
+    assert taken.shape == (budget,)
+    assert taken.dtype == np.int32
+    first = None
+    if not is_center.any():
+        first = taken[0]
+        lengths = np.sum((features - features[is_candidate].mean(0)) ** 2, axis=1)
+        assert is_candidate[first]
+        assert lengths[first] <= lengths[is_candidate].min() + 1e-5
+    assert list(taken) == brute_force(features, is_center, is_candidate, budget, first)
+
+
+def test_by_hand():
+    #        0    1    2    3    4
+    line = [[0.0], [1.0], [4.0], [9.0], [10.0]]
+    is_center = [True, False, False, False, False]
+    taken = k_center_greedy(line, is_center, [False, True, True, True, True], budget=4)
+    assert list(taken) == [4, 2, 1, 3]  # 10; then 4 (16 from 0); then 1 before 3, both 1 away
+    chex.assert_shape(taken, (4,))
+
+
+def test_with_no_center_the_first_is_nearest_to_the_mean_of_the_candidates():
+    points = [[100.0], [0.0], [3.0], [6.0], [12.0]]
+    taken = k_center_greedy(points, [False] * 5, [False, True, True, True, True], budget=2)
+    assert list(taken) == [3, 1]  # mean 5.25; then 0 and 12 are both 6 away
+
+
+def test_duplicates_of_a_center_come_last_however_far_from_the_origin():
+    far = np.full((6, 16), 1000.3, np.float32)
+    far[3] += 0.01
+    is_center = np.arange(6) == 0
+    taken = k_center_greedy(far, is_center, ~is_center, budget=5)
+    assert list(taken) == [3, 1, 2, 4, 5]
+
+
+def test_devices_agree_on_real_numbers():
+    features = jax.random.normal(jax.random.key(0), (301, 16))
+    is_center = np.arange(301) < 40
+    one, two = (
+        k_center_greedy(features, is_center, ~is_center, 100, mesh=mesh.local(n, batch_size=2))
+        for n in (1, 2)
+    )
+    chex.assert_trees_all_equal(np.asarray(one), np.asarray(two))
+    assert list(one) == brute_force(features, is_center, ~is_center, 100)
+
+
+def test_many_centers():
+    features = jax.random.normal(jax.random.key(1), (400, 8))
+    is_center = np.arange(400) % 4 > 0  # 300, more than are handled at once
+    taken = k_center_greedy(features, is_center, ~is_center, 50)
+    assert list(taken) == brute_force(features, is_center, ~is_center, 50)
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"), [(4, "budget is 4; accepted: 1 to 3"), (0, "budget is 0; accepted: 1 to 3")]
+)
+def test_refuses_a_budget(budget, message):
+    with pytest.raises(ValueError, match=message):
+        k_center_greedy(jnp.zeros((5, 2)), [True] * 5, [True, True, True, False, False], budget)
+
+
+def test_refuses_shapes_and_numbers():
+    with pytest.raises(ValueError, match="shapes"):
+        k_center_greedy(jnp.zeros((5, 2)), [True] * 4, [True] * 5, 1)
+    with pytest.raises(ValueError, match="not finite"):
+        k_center_greedy(jnp.array([[0.0], [jnp.nan]]), [True, False], [False, True], 1)

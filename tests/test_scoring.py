@@ -1,0 +1,68 @@
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aljax import scoring
+
+D1 = (0.9, 0.09, 0.01)
+D2 = (0.2, 0.5, 0.3)
+SCORES = (scoring.least_confidence, scoring.margin, scoring.entropy)
+
+
+def score(function, probabilities):
+    return float(function(jnp.log(jnp.array(probabilities))))
+
+
+def test_the_tutorial_s_table():
+    assert score(scoring.least_confidence, D1) == pytest.approx(0.1, abs=1e-6)
+    assert score(scoring.least_confidence, D2) == pytest.approx(0.5, abs=1e-6)
+    assert score(scoring.margin, D1) == pytest.approx(-0.81, abs=1e-6)
+    assert score(scoring.margin, D2) == pytest.approx(-0.2, abs=1e-6)
+    assert score(scoring.entropy, D1) / math.log(10) == pytest.approx(0.155, abs=5e-4)
+    assert score(scoring.entropy, D2) / math.log(10) == pytest.approx(0.447, abs=5e-4)
+
+
+@pytest.mark.parametrize("function", SCORES)
+def test_each_score_picks_the_second_of_the_tutorial(function):
+    batch = jnp.log(jnp.array([D1, D2]))
+    assert int(jax.vmap(function)(batch).argmax()) == 1
+
+
+@pytest.mark.parametrize("function", SCORES)
+def test_certain_is_lowest_and_uniform_is_highest(function):
+    certain = function(jnp.array([0.0, -jnp.inf, -jnp.inf, -jnp.inf]))
+    uniform = function(jnp.log(jnp.full(4, 0.25)))
+    between = function(jnp.log(jnp.array([0.4, 0.3, 0.2, 0.1])))
+    assert float(certain) < float(between) < float(uniform)
+    assert np.isfinite(float(certain))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.floats(-20, 20), min_size=5, max_size=5))
+def test_bounds_and_permutations(logits):
+    log_probs = jax.nn.log_softmax(jnp.array(logits))
+    bounds = {
+        scoring.least_confidence: (0, 0.8),
+        scoring.margin: (-1, 0),
+        scoring.entropy: (0, math.log(5)),
+    }
+    for function, (low, high) in bounds.items():
+        value = float(function(log_probs))
+        assert low - 1e-5 <= value <= high + 1e-5
+        assert value == pytest.approx(float(function(log_probs[::-1])), abs=1e-5)
+
+
+class Variants(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True, with_device=True)
+    def test_scores_vmap(self):
+        batch = jax.nn.log_softmax(jax.random.normal(jax.random.key(0), (7, 10)))
+        for function in SCORES:
+            together = self.variant(jax.vmap(function))(batch)
+            chex.assert_shape(together, (7,))
+            chex.assert_trees_all_close(together, jnp.stack([function(row) for row in batch]), atol=1e-6)
