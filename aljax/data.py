@@ -8,8 +8,7 @@ Shapes: N images, S x S pixels (one size for all), C channels (1 grey, 3 colour)
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,7 +130,7 @@ def _folder(
             for label, class_name in enumerate(class_names)
             for path in _image_files(root / split_name / class_name)
         ]
-        images = _read_all([path for path, _ in files], image_size, channels)
+        images = np.stack([_read_image(path, image_size, channels) for path, _ in files])
         ids = tuple(path.relative_to(root).as_posix() for path, _ in files)
         return Split(images, np.array([label for _, label in files], np.int32), ids)
 
@@ -154,18 +153,6 @@ def _image_files(folder: Path) -> list[Path]:
     if not paths:
         raise Refused(f"{folder}: holds no images; accepted: {', '.join(IMAGE_SUFFIXES)} files")
     return paths
-
-
-def _read_all(paths: Sequence[Path], image_size: int, channels: int) -> np.ndarray:
-    images = np.empty((len(paths), image_size, image_size, channels), np.uint8)
-
-    def read(i):
-        images[i] = _read_image(paths[i], image_size, channels)
-
-    with ThreadPoolExecutor() as threads:
-        for _ in threads.map(read, range(len(paths))):
-            pass
-    return images
 
 
 def _read_image(path: Path, image_size: int, channels: int) -> np.ndarray:

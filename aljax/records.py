@@ -279,7 +279,7 @@ def load_selections(path: Path) -> Selections | None:
                 raise ValueError(f"checksum of {name} differs")
         with np.load(path, allow_pickle=False) as arrays:
             return Selections(*(arrays[name] for name in Selections._fields))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of a damaged archive, almost any kind
         logging.warning("%s: damaged, and not used (%s)", path, error)
         return None
 

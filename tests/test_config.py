@@ -1,0 +1,121 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from aljax import config, data
+from aljax.errors import Refused
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config().to_dict()
+
+
+@pytest.fixture
+def digits():
+    return load(CONFIGS[0].parent / "digits.py")
+
+
+def changed(values, **changes):
+    for name, value in changes.items():
+        group, _, field = name.rpartition("__")
+        target = values[group] if group else values
+        if value is ...:
+            del target[field]
+        else:
+            target[field] = value
+    return values
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_is_accepted_and_comments_each_field(path):
+    config.check(load(path))
+    lines = [line for line in path.read_text().splitlines() if line.strip().startswith("config.")]
+    assert [line for line in lines if "#" not in line and "ConfigDict" not in line] == []
+
+
+def test_the_paper_s_protocol_to_the_letter():
+    paper = load(CONFIGS[0].parent / "cifar10.py")
+    assert [paper[name] for name in ("cycles", "budget", "subset_size", "trials")] == [10, 1000, 10_000, 5]
+    assert (paper["uncertainty"], paper["diversity"]) == ("learning_loss", "core_set")
+    assert paper["model"]["width"] == 64
+    assert paper["dataset"]["source"] == "tfds"
+    assert paper["dataset"]["name"] == "cifar10"
+    assert paper["train"] == {
+        "epochs": 200,
+        "batch_size": 128,
+        "learning_rate": 0.1,
+        "milestones": (160,),
+        "decay": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "ranking_weight": 1.0,
+        "margin": 1.0,
+        "detach_epoch": 120,
+        "pad": 4,
+        "flip": True,
+    }
+
+
+REFUSALS = [
+    ({"colour": 1}, "config.colour=1: unknown field; accepted: seed, trials"),
+    ({"train__speed": 1}, "config.train.speed=1: unknown field"),
+    ({"budget": ...}, "config.budget: is missing; accepted: a whole number of at least 1"),
+    ({"train__epochs": "ten"}, "config.train.epochs='ten': accepted: a whole number of at least 1"),
+    ({"trials": True}, "config.trials=True: accepted: a whole number"),
+    ({"cycles": 2.0}, "config.cycles=2.0: accepted: a whole number"),
+    ({"seed": -1}, "config.seed=-1: accepted: a whole number from 0 to 4294967295"),
+    ({"cycles": 0}, "config.cycles=0: accepted"),
+    ({"budget": 500}, "config.budget=500: accepted: less than config.subset_size=500"),
+    ({"budget": 501}, "config.budget=501: accepted: less than config.subset_size=500"),
+    ({"uncertainty": "learning_los"}, "config.uncertainty='learning_los': accepted: one of random, "),
+    ({"diversity": "coreset"}, "config.diversity='coreset': accepted: one of random, "),
+    ({"devices": 5}, "config.devices=5: accepted: a divisor of config.train.batch_size=64"),
+    ({"dataset__source": "web"}, "config.dataset.source='web': accepted: one of embedded, folder, tfds"),
+    ({"dataset__channels": 2}, "config.dataset.channels=2: accepted: 1 (grey) or 3 (colour)"),
+    ({"dataset__name": ""}, "config.dataset.name='': accepted: a name"),
+    (
+        {"dataset__source": "folder", "dataset__data_dir": "no/such"},
+        "config.dataset.data_dir='no/such': accepted: a folder that exists",
+    ),
+    ({"model__width": 0}, "config.model.width=0: accepted"),
+    ({"model__dtype": "float16"}, "config.model.dtype='float16': accepted: one of auto, float32, bfloat16"),
+    ({"train__batch_size": 63}, "config.train.batch_size=63: accepted: an even number"),
+    ({"train__milestones": (30, 20)}, "config.train.milestones=(30, 20): accepted: rising epochs"),
+    ({"train__milestones": (20, 20)}, "config.train.milestones=(20, 20): accepted: rising epochs"),
+    ({"train__milestones": (41,)}, "accepted: rising epochs of at most config.train.epochs=40"),
+    ({"train__milestones": (0,)}, "config.train.milestones=(0,): accepted: epochs of at least 1"),
+    ({"train__milestones": (1.5,)}, "config.train.milestones=(1.5,): accepted: epochs of at least 1"),
+    ({"train__detach_epoch": 41}, "config.train.detach_epoch=41: accepted: at most config.train.epochs=40"),
+    ({"train__learning_rate": 0.0}, "config.train.learning_rate=0.0: accepted: a number above 0"),
+    ({"train__learning_rate": float("nan")}, "config.train.learning_rate=nan: accepted: a number above 0"),
+    ({"train__decay": 1.5}, "config.train.decay=1.5: accepted: a number above 0 and at most 1"),
+    ({"train__pad": 8}, "config.train.pad=8: accepted: less than config.dataset.image_size=8"),
+    ({"train__flip": "yes"}, "config.train.flip='yes': accepted: True or False"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), REFUSALS, ids=[message[:45] for _, message in REFUSALS])
+def test_refusals(digits, changes, message):
+    with pytest.raises(Refused) as refusal:
+        config.check(changed(digits, **changes))
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_whole_numbers_are_accepted_for_real_ones(digits):
+    config.check(changed(digits, train__weight_decay=0, train__learning_rate=1))
+
+
+def test_a_sub_pool_must_be_unlabeled_in_the_last_cycle(digits):
+    dataset = data.load(**digits["dataset"])
+    config.check_fits(changed(digits, subset_size=850), dataset)
+    with pytest.raises(Refused, match=r"config\.subset_size=851: accepted: at most 850, as 450 of the 1300"):
+        config.check_fits(changed(digits, subset_size=851), dataset)
+    with pytest.raises(Refused, match=r"config\.subset_size=500: accepted: at most -"):
+        config.check_fits(changed(digits, subset_size=500, cycles=40), dataset)

@@ -1,0 +1,278 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import chex
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aljax import records
+from aljax.errors import Refused, RunFailed
+
+PLAN = [(trial, cycle) for trial in range(2) for cycle in (1, 2)]
+CONFIG = {"seed": 0, "train": {"epochs": 2, "milestones": (1,)}}
+ENVIRONMENT = {"versions": {"jax": "1"}, "device": "1 x cpu"}
+
+
+def line(trial, cycle):
+    return {"trial": trial, "cycle": cycle, "C": 0.1 + 0.2}
+
+
+@pytest.fixture
+def cycles(tmp_path):
+    path = tmp_path / "cycles.jsonl"
+    for trial, cycle in PLAN[:3]:
+        records.append(path, line(trial, cycle))
+        records.append(tmp_path / "timings.jsonl", {"trial": trial, "cycle": cycle, "train": 1.0})
+    return path
+
+
+def test_lines_come_back_as_they_were(cycles):
+    assert records.completed(cycles.parent, PLAN) == [line(*place) for place in PLAN[:3]]
+    assert records.completed(cycles.parent / "nothing", PLAN) == []
+
+
+def test_a_half_written_last_line_is_dropped_wherever_it_was_cut(cycles):
+    whole = cycles.read_bytes()
+    last = len(whole) - len(whole.splitlines(keepends=True)[-1])
+    for cut in range(last + 1, len(whole)):
+        cycles.write_bytes(whole[:cut])
+        assert len(records.completed(cycles.parent, PLAN)) == 2
+        assert cycles.read_bytes() == whole[:last]
+    records.append(cycles, line(1, 1))
+    assert cycles.read_bytes() == whole
+
+
+def test_timings_are_cut_to_the_complete_cycles(cycles):
+    records.append(cycles.parent / "timings.jsonl", {"trial": 1, "cycle": 2, "train": 1.0})
+    records.completed(cycles.parent, PLAN)
+    timings, _ = records.read_lines(cycles.parent / "timings.jsonl")
+    assert [(timing["trial"], timing["cycle"]) for timing in timings] == PLAN[:3]
+
+
+@pytest.mark.parametrize(
+    ("number", "content", "message"),
+    [
+        (2, b'{"trial": 0, "cyc', r"cycles\.jsonl:2: damaged"),
+        (1, b"[]", r"cycles\.jsonl:1: damaged"),
+        (2, b"", r"cycles\.jsonl:2: damaged"),
+        (
+            2,
+            b'{"trial": 1, "cycle": 1}',
+            r"cycles\.jsonl:2: is of trial 1, cycle 1; expected: trial 0, cycle 2",
+        ),
+        (3, b'{"trial": 1, "cycle": 3}', r"cycles\.jsonl:3: is of trial 1, cycle 3"),
+    ],
+)
+def test_a_damaged_line_stops_the_run_and_nothing_is_overwritten(cycles, number, content, message):
+    lines = cycles.read_bytes().splitlines()
+    lines[number - 1] = content
+    cycles.write_bytes(b"\n".join(lines) + b"\n")
+    before = cycles.read_bytes()
+    with pytest.raises(Refused, match=message):
+        records.completed(cycles.parent, PLAN)
+    assert cycles.read_bytes() == before
+
+
+def test_more_lines_than_planned(cycles):
+    with pytest.raises(Refused, match=r":3: .*expected: no more lines"):
+        records.completed(cycles.parent, PLAN[:2])
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=80), st.integers(0, 3))
+def test_any_bytes_are_read_or_refused(tmp_path_factory, content, whole_lines):
+    path = tmp_path_factory.mktemp("fuzz") / "cycles.jsonl"
+    path.write_bytes(b'{"trial": 0}\n' * whole_lines + content)
+    try:
+        lines, length = records.read_lines(path)
+    except Refused as refusal:
+        assert str(path) in str(refusal)
+    else:
+        assert len(lines) >= whole_lines
+        assert path.read_bytes()[:length].count(b"\n") >= len(lines)
+        assert all(isinstance(record, dict) for record in lines)
+
+
+def test_numbers_that_are_not_numbers_are_not_written(tmp_path):
+    with pytest.raises(RunFailed, match="a result is nan"):
+        records.plain(np.float32("nan"))
+    with pytest.raises(ValueError, match="JSON"):
+        records.append(tmp_path / "cycles.jsonl", {"C": float("inf")})
+    assert not (tmp_path / "cycles.jsonl").exists()
+
+
+# Selections
+
+
+@pytest.fixture
+def selections():
+    rng = np.random.default_rng(0)
+    subset = np.sort(rng.permutation(1000)[:100]).astype(np.int32)
+    return records.Selections(subset, subset[:10], subset[5:15], rng.normal(size=100).astype(np.float32))
+
+
+def test_selections_come_back_and_equal_ones_give_equal_bytes(tmp_path, selections):
+    a, b = records.selections_path(tmp_path, 0, 1), records.selections_path(tmp_path, 12, 10)
+    assert b == tmp_path / "selections" / "trial-12" / "cycle-10.npz"
+    records.save_selections(a, selections)
+    records.save_selections(b, selections)
+    assert a.read_bytes() == b.read_bytes()
+    chex.assert_trees_all_equal(records.load_selections(a), selections)
+    assert records.load_selections(tmp_path / "none.npz") is None
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK"])
+def test_what_is_no_archive_is_not_used(tmp_path, content):
+    path = tmp_path / "cycle-01.npz"
+    path.write_bytes(content)
+    assert records.load_selections(path) is None
+
+
+def test_no_alteration_of_selections_goes_unnoticed(tmp_path, selections):
+    path = tmp_path / "cycle-01.npz"
+    records.save_selections(path, selections)
+    whole = path.read_bytes()
+    unused = 0
+    for place in range(0, len(whole), 7):
+        altered = bytearray(whole)
+        altered[place] ^= 4
+        path.write_bytes(altered)
+        loaded = records.load_selections(path)
+        if loaded is None:
+            unused += 1
+        else:  # a byte of the archive's frame that says nothing of the arrays
+            chex.assert_trees_all_equal(loaded, selections)
+        path.write_bytes(whole[:place])
+        assert records.load_selections(path) is None
+    assert unused > len(whole) / 7 * 0.8
+
+
+def test_pickles_are_not_read(tmp_path):
+    path = tmp_path / "cycle-01.npz"
+    np.savez(path, **dict.fromkeys(records.Selections._fields, np.array([{}], object)))
+    assert records.load_selections(path) is None
+
+
+# The directory
+
+
+def opened(workdir, config=CONFIG, environment=ENVIRONMENT):
+    with records.opened(workdir, config, environment):
+        pass
+
+
+def test_a_new_directory_gets_its_config(tmp_path):
+    opened(tmp_path / "runs" / "a")
+    stored = json.loads((tmp_path / "runs" / "a" / "config.json").read_text())
+    assert stored == {"seed": 0, "train": {"epochs": 2, "milestones": [1]}, **ENVIRONMENT}
+    opened(tmp_path / "runs" / "a")
+
+
+def test_another_config_is_refused_with_the_fields_that_differ(tmp_path):
+    opened(tmp_path)
+    other = {"seed": 1, "train": {"epochs": 3, "milestones": (1,)}, "budget": 5}
+    with pytest.raises(Refused) as refusal:
+        opened(tmp_path, other)
+    text = str(refusal.value)
+    assert "config.seed is 1, was 0" in text
+    assert "config.train.epochs is 3, was 2" in text
+    assert "config.budget is 5, was absent" in text
+    assert "milestones" not in text
+
+
+def test_other_versions_go_on(tmp_path):
+    opened(tmp_path)
+    opened(tmp_path, environment={"versions": {"jax": "2"}, "device": "2 x cpu"})
+    assert json.loads((tmp_path / "config.json").read_text())["device"] == "1 x cpu"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"seed": 0}'])
+def test_a_damaged_config_is_refused(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(Refused, match=r"config\.json: is not a config that aljax wrote"):
+        opened(tmp_path)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(Refused, match=r"holds thesis\.tex but no config\.json"):
+        opened(tmp_path)
+
+
+def test_a_file_in_place_of_the_directory_is_refused(tmp_path):
+    (tmp_path / "run").touch()
+    with pytest.raises(Refused, match="--workdir=.*accepted: a folder"):
+        opened(tmp_path / "run")
+
+
+def test_a_second_process_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path):
+    code = (
+        "import sys; from aljax import records\n"
+        f"with records.opened(__import__('pathlib').Path(sys.argv[1]), {CONFIG!r}, {ENVIRONMENT!r}):\n"
+        "    print('holding', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    with holder:
+        assert holder.stdout.readline() == b"holding\n"
+        with pytest.raises(Refused, match=f"process {holder.pid} is at work in it"):
+            opened(tmp_path)
+        holder.kill()
+    opened(tmp_path)
+
+
+def test_what_a_killed_write_left_is_removed(tmp_path):
+    opened(tmp_path)
+    left_over = tmp_path / "selections" / f"{records.PARTIAL}x"
+    left_over.parent.mkdir()
+    left_over.touch()
+    opened(tmp_path)
+    assert not left_over.exists()
+
+
+# A disk that fills up, by the limit on a file's size.
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from aljax import records
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+path = Path(sys.argv[1])
+try:
+    if sys.argv[2] == "append":
+        records.append(path, {"trial": 0, "cycle": 3, "C": 0.25})
+    else:
+        records.write(path, b"x" * 200)
+except records.RunFailed as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("how", ["append", "write"])
+def test_a_full_disk_loses_nothing(tmp_path, how):
+    path = tmp_path / "cycles.jsonl"
+    records.append(path, {"trial": 0, "cycle": 1, "C": 0.125})
+    records.append(path, {"trial": 0, "cycle": 2, "C": 0.125})
+    before = path.read_bytes()
+    assert len(before) < 100
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    run = subprocess.run(
+        [sys.executable, "-c", FULL, str(path), how],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
+    )
+    assert run.stdout.startswith(f"{path}: could not be written")
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["cycles.jsonl"]
