@@ -4,32 +4,63 @@ Exit status: 0 done, 1 the run failed, 2 the config, the data or the workdir is 
 130 or 143 stopped by SIGINT or SIGTERM with a checkpoint saved.
 """
 
+import re
 import sys
 from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+DEFAULT = Path(__file__).parent / "configs" / "digits.py"
 CONFIG = config_flags.DEFINE_config_file(
     "config",
-    str(Path(__file__).parent / "configs" / "digits.py"),
-    "The study to run, a file in configs/. A config file is Python, and is run: use only your own.",
+    None,
+    "The study, a file in configs/ (digits.py by default). It is Python, and is run: trust it.",
 )
-WORKDIR = flags.DEFINE_string("workdir", None, "The run directory; runs/NAME of configs/NAME.py by default.")
+WORKDIR = flags.DEFINE_string("workdir", None, "The run directory; by default runs/NAME for configs/NAME.py.")
 
 
 def parse(argv: list[str]) -> list[str]:
+    path = config_path(argv)
+    if path is None:
+        path = DEFAULT
+        argv = [argv[0], f"--config={path}", *argv[1:]]
     try:
         rest = flags.FLAGS(argv)
-        if rest[1:]:
-            raise flags.Error(f"unexpected argument {rest[1]!r}; accepted: flags alone, see --help")
+        if not path.is_file():
+            raise FileNotFoundError("no such file")
         CONFIG.value.to_dict()
     except Exception as error:  # whatever a config file, which is Python, may raise
-        refuse(error)
-    return rest
+        refuse(explained(error, argv, path))
+    if rest[1:]:
+        refuse(f"{rest[1]}: not a flag; accepted: flags alone, see --help")
+    return argv
 
 
-def main(_: list[str]) -> None:
+def config_path(argv: list[str]) -> Path | None:
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        if flag := re.fullmatch(r"--?config(?:=(.*))?", argument):
+            return Path(following if flag[1] is None else flag[1])
+    return None
+
+
+def explained(error: Exception, argv: list[str], path: Path) -> str:
+    """What was wrong on the command line, as ml_collections does not say it."""
+    from aljax.config import FIELDS
+
+    for argument in argv:
+        override = re.fullmatch(r"--?config\.([^=]+)=?(.*)", argument, re.DOTALL)
+        if override and override[1] not in FIELDS:
+            return f"config.{override[1]}={override[2]}: unknown field; accepted: {', '.join(FIELDS)}"
+        if override and f"--config.{override[1]}=" in str(error):
+            return f"config.{override[1]}={override[2]}: accepted: {FIELDS[override[1]].accepted}"
+    if isinstance(error, flags.Error):
+        return f"{error}; accepted: see --help"
+    reason = error if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
+    return f"--config={path}: {reason}; accepted: a Python file with get_config()"
+
+
+def main(argv: list[str]) -> None:
     from aljax import experiment
     from aljax.errors import Interrupted, Refused, RunFailed
 
@@ -38,23 +69,29 @@ def main(_: list[str]) -> None:
     logging.get_absl_handler().addFilter(
         lambda record: record.levelname != "INFO" or Path(record.pathname).parent == package
     )
-    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+    name = (config_path(argv) or DEFAULT).stem
     try:
         experiment.run(CONFIG.value.to_dict(), WORKDIR.value or Path("runs") / name)
     except Refused as error:
-        refuse(error)
+        refuse(str(error))
     except RunFailed as error:
-        print(f"launch.py: {error}", file=sys.stderr)
+        say(str(error))
         sys.exit(1)
-    except (Interrupted, KeyboardInterrupt) as error:
-        print(f"launch.py: {error or 'stopped'}", file=sys.stderr)
-        sys.exit(128 + getattr(error, "signal_number", 2))
+    except Interrupted as error:
+        say(str(error))
+        sys.exit(128 + error.signal_number)
+    except KeyboardInterrupt:
+        say("stopped")
+        sys.exit(130)
 
 
-def refuse(error: Exception) -> None:
-    text = " ".join(str(error).split()) or type(error).__name__
-    print(f"launch.py: {text}", file=sys.stderr)
+def refuse(text: str) -> None:
+    say(text)
     sys.exit(2)
+
+
+def say(text: str) -> None:
+    print("launch.py:", " ".join(text.split()), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from aljax import (
     train,
 )
 from aljax import config as fields
-from aljax.errors import Interrupted, Refused
+from aljax.errors import Interrupted, Refused, RunFailed
 
 
 class Study(NamedTuple):
@@ -58,7 +58,7 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
 
     Raises:
       Refused: if the config, the data or the workdir cannot be used; nothing is lost.
-      RunFailed: if a result cannot be written or is not a number; what was complete stays.
+      RunFailed: if a result cannot be written or is not a finite number; what was complete stays.
       Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
     """
     fields.check(config)
@@ -184,13 +184,18 @@ def select(
             chunk=chunk(study),
             sharding=mesh.spread(study.mesh),
         )
-        jax.block_until_ready(outputs)
+        for name, values in outputs._asdict().items():
+            if not jnp.isfinite(values).all():
+                raise RunFailed(f"trial {trial}, cycle {cycle}: {name} of the sub-pool are not finite")
     clock.lap("score")
     view = strategies.View(outputs, len(subset), len(images.labeled), study.mesh)
-    uncertainty, diversity = (
-        strategies.STRATEGIES[name](key_of(study, trial, cycle, role), view, config["budget"])
-        for role, name in zip(("uncertainty", "diversity"), strategy_names(study, cycle), strict=True)
-    )
+    try:
+        uncertainty, diversity = (
+            strategies.STRATEGIES[name](key_of(study, trial, cycle, role), view, config["budget"])
+            for role, name in zip(("uncertainty", "diversity"), strategy_names(study, cycle), strict=True)
+        )
+    except RunFailed as error:
+        raise RunFailed(f"trial {trial}, cycle {cycle}: {error}") from error
     clock.lap("select")
     return records.Selections(
         subset, subset[uncertainty.chosen], subset[diversity.chosen], uncertainty.scores

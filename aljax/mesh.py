@@ -13,8 +13,8 @@ AXIS = "example"
 def local(num_devices: int, batch_size: int) -> Mesh:
     """A one-dimensional mesh of this host's devices.
 
-    On a CPU each core counts as a device, unless JAX has been started before with another
-    number of them.
+    On a CPU each core counts as a device, unless JAX_NUM_CPU_DEVICES says otherwise or JAX has
+    been started before.
 
     Args:
       num_devices: how many, or 0 for all.
@@ -26,9 +26,11 @@ def local(num_devices: int, batch_size: int) -> Mesh:
     Raises:
       ValueError: if there are fewer than `num_devices`.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = jax.config.jax_num_cpu_devices
+    if cores < 1:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(RuntimeError):  # JAX runs already, with the devices it was started with
-        jax.config.update("jax_num_cpu_devices", num_devices or cores)
+        jax.config.update("jax_num_cpu_devices", min(num_devices or cores, cores))
     devices = jax.local_devices()
     if num_devices > len(devices):
         raise ValueError(f"there are {len(devices)} devices here")

@@ -4,6 +4,7 @@ import jax
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 2)
+jax.devices()
 
 from aljax import mesh, models, train  # noqa: E402
 

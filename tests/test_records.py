@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import subprocess
@@ -88,11 +89,8 @@ def test_more_lines_than_planned(cycles):
 def test_any_bytes_are_read_or_refused(tmp_path_factory, content, whole_lines):
     path = tmp_path_factory.mktemp("fuzz") / "cycles.jsonl"
     path.write_bytes(b'{"trial": 0}\n' * whole_lines + content)
-    try:
+    with contextlib.suppress(Refused):
         lines, length = records.read_lines(path)
-    except Refused as refusal:
-        assert str(path) in str(refusal)
-    else:
         assert len(lines) >= whole_lines
         assert path.read_bytes()[:length].count(b"\n") >= len(lines)
         assert all(isinstance(record, dict) for record in lines)
@@ -206,7 +204,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 
 def test_a_file_in_place_of_the_directory_is_refused(tmp_path):
     (tmp_path / "run").touch()
-    with pytest.raises(Refused, match="--workdir=.*accepted: a folder"):
+    with pytest.raises(Refused, match=r"--workdir=.*accepted: a folder"):
         opened(tmp_path / "run")
 
 

@@ -1,0 +1,283 @@
+"""The whole run, end to end, on a small study of the digits."""
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from test_config import changed, load
+
+from aljax import agreement, experiment, pool, records, strategies
+from aljax.errors import RunFailed
+
+ROOT = Path(__file__).parents[1]
+SMALL = {
+    "trials": 2,
+    "cycles": 3,
+    "budget": 20,
+    "subset_size": 100,
+    "model.width": 2,
+    "train.batch_size": 16,
+    "train.epochs": 12,
+    "train.milestones": (8,),
+    "train.detach_epoch": 6,
+}
+LINE = [
+    *("trial", "cycle", "labeled", "budget", "subset_size", "overlap", "chance", "C", "kappa", "jaccard"),
+    *("p_value", "uncertainty", "diversity", "accuracy", "test_loss", "train_loss"),
+]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """Compiled functions, shared by the processes of these tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def command(workdir, **fields):
+    settings = [f"--config.{name}={value}" for name, value in {**SMALL, **fields}.items()]
+    return [sys.executable, str(ROOT / "launch.py"), f"--workdir={workdir}", *settings]
+
+
+def start(cache, workdir, **fields):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_NUM_CPU_DEVICES": "2",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    return subprocess.Popen(
+        command(workdir, **fields), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def launch(cache, workdir, **fields):
+    process = start(cache, workdir, **fields)
+    output, errors = process.communicate()
+    return process.returncode, output, errors
+
+
+def lines_of(workdir):
+    return records.read_lines(workdir / "cycles.jsonl")[0]
+
+
+def results(workdir):
+    """What two runs of one command have in common, to the byte."""
+    arrays = {
+        path.relative_to(workdir).as_posix(): {name: array.tobytes() for name, array in np.load(path).items()}
+        for path in workdir.glob("selections/*/*.npz")
+    }
+    return (workdir / "cycles.jsonl").read_bytes(), arrays
+
+
+@pytest.fixture(scope="session")
+def finished(cache, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run") / "whole"
+    status, output, errors = launch(cache, workdir)
+    assert status == 0, errors
+    return workdir, output, errors
+
+
+@pytest.fixture
+def small(tmp_path):
+    config = load(ROOT / "configs" / "digits.py")
+    return changed(config, **{name.replace(".", "__"): value for name, value in SMALL.items()})
+
+
+def test_the_records_keep_the_contract(finished):
+    workdir, _, _ = finished
+    lines = lines_of(workdir)
+    assert [(line["trial"], line["cycle"]) for line in lines] == [(t, c) for t in (0, 1) for c in (1, 2, 3)]
+    assert all(list(line) == LINE for line in lines)
+    assert [line["labeled"] for line in lines] == [20, 40, 60] * 2
+    assert [line["uncertainty"] for line in lines[:3]] == ["random", "learning_loss", "learning_loss"]
+    assert [line["diversity"] for line in lines[:3]] == ["random", "core_set", "core_set"]
+    assert all(line["chance"] == 4 for line in lines)
+    assert lines[2]["accuracy"] > lines[0]["accuracy"] / 2 > 0
+    stored = json.loads((workdir / "config.json").read_text())
+    assert set(stored["versions"]) == {"jax", "jaxlib", "flax", "aljax"}
+    assert stored["device"] == "2 x cpu"
+    assert stored["train"]["epochs"] == 12
+    timings, _ = records.read_lines(workdir / "timings.jsonl")
+    assert len(timings) == 6
+    assert all({"score", "select", "train", "evaluate"} <= set(timing) for timing in timings)
+    assert list((workdir / "tensorboard" / "trial-01").glob("events*"))
+
+
+def test_the_selections_are_those_of_the_protocol(finished):
+    workdir, _, _ = finished
+    for trial in range(2):
+        labeled = pool.unlabeled(1300)
+        for cycle in (1, 2, 3):
+            chosen = records.load_selections(records.selections_path(workdir, trial, cycle))
+            assert chosen.subset.shape == (100,)
+            assert not set(chosen.subset) & set(labeled.labeled)
+            assert set(chosen.uncertainty) | set(chosen.diversity) <= set(chosen.subset)
+            assert chosen.scores.shape == (100,)
+            rank = dict(zip(chosen.subset, chosen.scores, strict=True))
+            best = sorted(rank.values(), reverse=True)[:20]
+            assert [rank[image] for image in chosen.uncertainty] == best
+            line = next(x for x in lines_of(workdir) if (x["trial"], x["cycle"]) == (trial, cycle))
+            measured = agreement.compare(chosen.uncertainty, chosen.diversity, 100)
+            assert {name: line[name] for name in measured._fields} == measured._asdict()
+            labeled = pool.label(labeled, chosen.uncertainty)
+
+
+def test_it_ends_with_the_table_and_the_directory(finished):
+    workdir, output, errors = finished
+    assert f"run directory: {workdir}" in output
+    rows = [line for line in output.splitlines() if "│" in line]
+    assert len(rows) == 3
+    assert "60" in rows[2]
+    assert errors.count("accuracy") == 6  # a log line per cycle, as there is no terminal
+    summary = json.loads((workdir / "summary.json").read_text())
+    mean = np.mean([line["C"] for line in lines_of(workdir) if line["cycle"] == 3])
+    assert summary[2]["C"]["mean"] == pytest.approx(mean)
+    assert f"{mean:+.3f}" in rows[2]
+    assert (workdir / "summary.csv").read_text().count("\n") == 4
+
+
+def test_a_finished_run_is_left_as_it_is(cache, finished):
+    workdir, output, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*.jsonl")}
+    status, again, errors = launch(cache, workdir)
+    assert status == 0, errors
+    assert again == output
+    assert "accuracy" not in errors
+    assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*.jsonl")} == before
+
+
+def test_killed_again_and_again_it_gives_the_same_bytes(cache, finished, tmp_path):
+    workdir = tmp_path / "killed"
+    rng = np.random.default_rng(0)
+    kills = 0
+    for target in (0, 1, 2, 4, 5):
+        process = start(cache, workdir)
+        while process.poll() is None and (len(lines_of(workdir)) if workdir.exists() else 0) < target:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.3))
+        process.kill()
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+    assert kills >= 4
+    status, _, errors = launch(cache, workdir)
+    assert status == 0, errors
+    assert results(workdir) == results(finished[0])
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_asked_to_stop_it_saves_a_checkpoint_and_goes_on_from_there(
+    cache, finished, tmp_path, number, status
+):
+    workdir = tmp_path / "stopped"
+    process = start(cache, workdir)
+    while process.poll() is None and not (workdir / "selections" / "trial-00" / "cycle-02.npz").exists():
+        time.sleep(0.005)
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert process.returncode == status, errors
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith("launch.py: stopped in trial 0, cycle 2, after epoch ")
+    epoch = int(last.split("after epoch ")[1].split(";")[0])
+    assert list((workdir / "checkpoints" / "trial-00").glob(f"cycle-02-epoch-{epoch:04d}-*"))
+    status, _, errors = launch(cache, workdir)
+    assert status == 0, errors
+    assert results(workdir) == results(finished[0])
+
+
+def test_a_damaged_checkpoint_and_selection_are_made_again(cache, finished, tmp_path):
+    workdir = tmp_path / "damaged"
+    process = start(cache, workdir)
+    while process.poll() is None and len(lines_of(workdir) if workdir.exists() else []) < 2:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    for file in (workdir / "checkpoints").rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    path = records.selections_path(workdir, 0, 3)
+    path.write_bytes(b"torn")
+    status, _, errors = launch(cache, workdir)
+    assert status == 0, errors
+    assert errors.count("damaged, and not used") >= 2
+    assert results(workdir) == results(finished[0])
+
+
+def test_one_trial_alone_gives_the_numbers_it_has_among_others(cache, finished, tmp_path):
+    status, _, errors = launch(cache, tmp_path / "alone", trials=1, first_trial=1)
+    assert status == 0, errors
+    alone = lines_of(tmp_path / "alone")
+    assert alone == lines_of(finished[0])[3:]
+    assert [line["trial"] for line in alone] == [1, 1, 1]
+
+
+def test_each_function_is_traced_once_over_all_cycles_and_trials(small, tmp_path):
+    counts = Counter()
+
+    def listen(event, duration, fun_name="", **_):
+        if event == "/jax/core/compile/jaxpr_trace_duration":
+            counts[fun_name] += 1
+
+    jax.clear_caches()
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        experiment.run(small, tmp_path / "run")
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    ours = ("init", "train_epoch", "outputs_of", "evaluate", "_greedy")
+    assert {name: counts[name] for name in ours} == dict.fromkeys(ours, 1)
+
+
+def test_a_cycle_trains_afresh(small, finished, tmp_path):
+    """The model of cycle 3 depends on its labels alone, not on the models before it."""
+    workdir, _, _ = finished
+    devices = experiment.local_mesh(small)
+    study = experiment.prepare(small, tmp_path, devices)
+    images = pool.unlabeled(1300)
+    for cycle in (1, 2, 3):
+        chosen = records.load_selections(records.selections_path(workdir, 0, cycle))
+        images = pool.label(images, chosen.uncertainty)
+    with experiment.monitor.watching(12, [(0, 3)], [], tmp_path) as watch:
+        progress = experiment.fit(study, images, 0, 3, watch)
+    recorded = lines_of(workdir)[2]["train_loss"]
+    assert float(progress.metrics.cross_entropy) == pytest.approx(recorded, rel=1e-4)
+
+
+def test_what_one_use_of_randomness_draws_leaves_the_others_alone(small, tmp_path):
+    study = experiment.prepare(small, tmp_path, experiment.local_mesh(small))
+    names = ("subset", "uncertainty", "diversity", "weights", "batches")
+    keys = [
+        tuple(jax.random.key_data(experiment.key_of(study, trial, cycle, name)).tolist())
+        for trial in range(3)
+        for cycle in range(1, 4)
+        for name in names
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_score_that_is_not_finite_ends_the_run_with_status_1(small, tmp_path, monkeypatch):
+    def broken(key, view, budget):
+        return strategies._highest(jax.numpy.full(view.subset_size, jax.numpy.nan), budget)
+
+    monkeypatch.setitem(strategies.STRATEGIES, "learning_loss", broken)
+    with pytest.raises(RunFailed, match=r"trial 0, cycle 2: .*100 of 100 scores are not finite"):
+        experiment.run(copy.deepcopy(small), tmp_path / "run")
+    assert len(lines_of(tmp_path / "run")) == 1
+
+
+def test_a_loss_that_is_not_finite_names_its_place(small, tmp_path):
+    config = changed(small, train__learning_rate=1e30)
+    with pytest.raises(RunFailed, match="trial 0, cycle 1, epoch 1, step 2: the loss is not finite"):
+        experiment.run(config, tmp_path / "run")
+    assert lines_of(tmp_path / "run") == []
+    assert not list((tmp_path / "run").glob("checkpoints/*/*"))
