@@ -26,7 +26,7 @@ def local(num_devices: int, batch_size: int) -> Mesh:
     Raises:
       ValueError: if there are fewer than `num_devices`.
     """
-    cores = jax.config.jax_num_cpu_devices
+    cores = int(os.environ.get("JAX_NUM_CPU_DEVICES", 0))
     if cores < 1:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(RuntimeError):  # JAX runs already, with the devices it was started with
