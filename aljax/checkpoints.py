@@ -19,15 +19,20 @@ from jax.flatten_util import ravel_pytree
 from aljax.errors import RunFailed
 from aljax.train import EpochMetrics, TrainState
 
-NAME = re.compile(r"cycle-(\d+)-epoch-(\d+)-([0-9a-f]{16})")
+NAME = re.compile(r"cycle-(\d+)-attempt-(\d+)-epoch-(\d+)-([0-9a-f]{16})")
 
 
 class Progress(NamedTuple):
     """How far the training of one cycle has come."""
 
+    attempt: int  # from 0; each has other weights to begin with
     epoch: int  # epochs trained
     state: TrainState
     metrics: EpochMetrics  # of the last of them
+
+
+class Damaged(Exception):
+    """A checkpoint that is not what was written."""
 
 
 def save(folder: Path, cycle: int, progress: Progress) -> None:
@@ -37,7 +42,7 @@ def save(folder: Path, cycle: int, progress: Progress) -> None:
       RunFailed: if it could not be written; the older ones stay.
     """
     vector = np.asarray(ravel_pytree(jax.device_get((progress.state, progress.metrics)))[0])
-    name = f"cycle-{cycle:02d}-epoch-{progress.epoch:04d}-{_digest(vector)}"
+    name = f"cycle-{cycle:02d}-attempt-{progress.attempt}-epoch-{progress.epoch:04d}-{_digest(vector)}"
     path = folder.absolute() / name
     try:
         with ocp.StandardCheckpointer() as checkpointer:
@@ -53,19 +58,35 @@ def latest(folder: Path, cycle: int, like: Progress) -> Progress | None:
     """The newest intact checkpoint of `cycle` in `folder`, with shapes as in `like`, or None."""
     template, unravel = ravel_pytree((like.state, like.metrics))
     found = [(NAME.fullmatch(path.name), path) for path in folder.glob("cycle-*")]
-    named = [(int(match[2]), match[3], path) for match, path in found if match and int(match[1]) == cycle]
-    for epoch, digest, path in sorted(named, reverse=True):
+    named = [
+        (int(match[2]), int(match[3]), path) for match, path in found if match and int(match[1]) == cycle
+    ]
+    for attempt, epoch, path in sorted(named, reverse=True):
         try:
-            with ocp.StandardCheckpointer() as checkpointer:
-                blank = {"vector": np.empty(template.shape, template.dtype)}
-                vector = checkpointer.restore(path.absolute(), blank)["vector"]
-            if _digest(vector) == digest:
-                return Progress(epoch, *unravel(vector))
-            reason = "its checksum differs"
-        except Exception as error:  # a damaged file makes orbax raise almost anything
-            reason = _first_line(error)
-        logging.warning("%s: damaged, and not used (%s)", path, reason)
+            vector = read(path)
+            if vector.shape != template.shape:
+                raise Damaged(f"it holds {vector.size} numbers, not {template.size}")
+            return Progress(attempt, epoch, *unravel(vector))
+        except Damaged as error:
+            logging.warning("%s: damaged, and not used (%s)", path, error)
     return None
+
+
+def read(path: Path) -> np.ndarray:
+    """The vector of one checkpoint.
+
+    Raises:
+      Damaged: if it cannot be read, or its checksum is not the one in its name.
+    """
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            vector = np.asarray(checkpointer.restore(path.absolute())["vector"])
+    except Exception as error:  # a damaged file makes orbax raise almost anything
+        raise Damaged(_first_line(error)) from error
+    match = NAME.fullmatch(path.name)
+    if match is None or _digest(vector) != match[4]:
+        raise Damaged("its checksum differs")
+    return vector
 
 
 def _digest(vector: np.ndarray) -> str:

@@ -48,6 +48,7 @@ FIELDS: dict[str, Field] = {
     "subset_size": _whole(2),
     "uncertainty": _one_of(STRATEGIES),
     "diversity": _one_of(STRATEGIES),
+    "retries": _whole(0),
     "devices": _whole(0),
     "checkpoint_minutes": _real(0),
     "dataset.source": _one_of(SOURCES),

@@ -9,6 +9,10 @@ class RunFailed(Exception):
     """The run itself went wrong: one line that says where."""
 
 
+class NotFinite(RunFailed):
+    """Training went astray: one line that says in which epoch and step."""
+
+
 class Interrupted(Exception):
     """The run was asked to stop, and has saved what it had."""
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from jax.sharding import Mesh
 
 import aljax
@@ -33,7 +34,7 @@ from aljax import (
     train,
 )
 from aljax import config as fields
-from aljax.errors import Interrupted, Refused, RunFailed
+from aljax.errors import Interrupted, NotFinite, Refused, RunFailed
 
 
 class Study(NamedTuple):
@@ -113,12 +114,6 @@ def run_trial(study: Study, trial: int, lines: list[records.Record], watch: moni
     for cycle in range(1, study.config["cycles"] + 1):
         path = records.selections_path(study.workdir, trial, cycle)
         selections = records.load_selections(path)
-        if cycle <= len(lines):
-            if selections is None:
-                raise Refused(f"{path}: missing or damaged, and needed to go on with trial {trial}")
-            images = pool.label(images, selections.uncertainty)
-            continue
-
         clock = Clock()
         if selections is None:
             if cycle > 1 and progress is None:
@@ -131,6 +126,14 @@ def run_trial(study: Study, trial: int, lines: list[records.Record], watch: moni
         )
         images = pool.label(images, selections.uncertainty)
         clock.lap("record")
+        if cycle <= len(lines):
+            if lines[cycle - 1]["overlap"] != compared.overlap:
+                raise Refused(
+                    f"{path}: the selections share {compared.overlap} images, and cycles.jsonl says "
+                    f"{lines[cycle - 1]['overlap']}; accepted: the files of one run"
+                )
+            progress = None
+            continue
 
         progress = fit(study, images, trial, cycle, watch)
         clock.lap("train")
@@ -153,6 +156,7 @@ def run_trial(study: Study, trial: int, lines: list[records.Record], watch: moni
             "accuracy": accuracy,
             "test_loss": test_loss,
             "train_loss": progress.metrics.cross_entropy,
+            "retries": progress.attempt,
         }
         line = {name: records.plain(value) for name, value in line.items()}
         clock.lap("evaluate")
@@ -205,24 +209,51 @@ def select(
 def fit(
     study: Study, images: pool.Pool, trial: int, cycle: int, watch: monitor.Watch
 ) -> checkpoints.Progress:
-    """Trains afresh on all labels; from the cycle's newest checkpoint where there is one."""
-    folder = study.workdir / "checkpoints" / f"trial-{trial:02d}"
-    weights_key = key_of(study, trial, cycle, "weights")
-    batches_key = key_of(study, trial, cycle, "batches")
-    labeled = pool.padded(images, study.config["cycles"] * study.config["budget"])
-    labeled, num_labeled = jax.device_put(
-        (labeled, np.int32(len(images.labeled))), mesh.everywhere(study.mesh)
-    )
-    image_shape = study.train_set.images.shape[1:]
-    fresh = checkpoints.Progress(
-        0, train.init(weights_key, networks=study.networks, image_shape=image_shape), train.no_metrics()
-    )
-    progress = checkpoints.latest(folder, cycle, like=fresh) or fresh
-    progress = progress._replace(state=jax.device_put(progress.state, mesh.everywhere(study.mesh)))
-    start = progress.epoch
+    """Trains afresh on all labels; from the cycle's newest checkpoint where there is one.
 
+    Where training goes astray it begins again with other weights, `config.retries` times.
+    """
+    folder = study.workdir / "checkpoints" / f"trial-{trial:02d}"
+
+    def fresh(attempt: int) -> checkpoints.Progress:
+        name = "weights" if attempt == 0 else f"weights of attempt {attempt}"
+        state = train.init(
+            key_of(study, trial, cycle, name),
+            networks=study.networks,
+            image_shape=study.train_set.images.shape[1:],
+        )
+        return checkpoints.Progress(attempt, 0, state, train.no_metrics())
+
+    progress = checkpoints.latest(folder, cycle, like=fresh(0)) or fresh(0)
+    while True:
+        try:
+            return fit_on(study, images, trial, cycle, watch, folder, progress)
+        except NotFinite as error:
+            if progress.attempt == study.config["retries"]:
+                raise
+            logging.warning("%s; trying again with other weights", error)
+            progress = fresh(progress.attempt + 1)
+
+
+def fit_on(
+    study: Study,
+    images: pool.Pool,
+    trial: int,
+    cycle: int,
+    watch: monitor.Watch,
+    folder: Path,
+    start: checkpoints.Progress,
+) -> checkpoints.Progress:
+    """Trains on from `start` to the last epoch, with checkpoints in `folder`."""
+    everywhere = mesh.everywhere(study.mesh)
+    capacity = study.config["cycles"] * study.config["budget"]
+    labeled, num_labeled = jax.device_put(
+        (pool.padded(images, capacity), np.int32(len(images.labeled))), everywhere
+    )
+    batches_key = key_of(study, trial, cycle, "batches")
+    progress = start._replace(state=jax.device_put(start.state, everywhere))
     saved = time.monotonic()
-    for epoch in range(progress.epoch, study.recipe.epochs):
+    for epoch in range(start.epoch, study.recipe.epochs):
         before = progress
         state, metrics = train.train_epoch(
             progress.state,
@@ -235,8 +266,8 @@ def fit(
             recipe=study.recipe,
             sharding=mesh.spread(study.mesh),
         )
-        progress = checkpoints.Progress(epoch + 1, state, metrics)
-        if before.epoch > start:  # one epoch late, so that the device never waits for the host
+        progress = checkpoints.Progress(start.attempt, epoch + 1, state, metrics)
+        if before.epoch > start.epoch:  # one epoch late, so that the device never waits for the host
             watch.epoch_done(trial, cycle, before.epoch, before.metrics)
         overdue = time.monotonic() - saved > 60 * study.config["checkpoint_minutes"]
         if watch.stop_requested or (overdue and progress.epoch < study.recipe.epochs):
@@ -249,8 +280,8 @@ def fit(
                 f"stopped in trial {trial}, cycle {cycle}, after epoch {progress.epoch}; "
                 "the same command goes on from there",
             )
-    watch.epoch_done(trial, cycle, progress.epoch, progress.metrics)
-    if progress.epoch > start:
+    if progress.epoch > start.epoch:
+        watch.epoch_done(trial, cycle, progress.epoch, progress.metrics)
         checkpoints.save(folder, cycle, progress)
     return progress
 

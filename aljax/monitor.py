@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
-from aljax.errors import RunFailed
+from aljax.errors import NotFinite
 from aljax.records import Record
 from aljax.train import EpochMetrics
 
@@ -42,9 +42,9 @@ class Watch:
         self._bar.update(self._cycles, completed=self._done)
 
     def epoch_done(self, trial: int, cycle: int, epoch: int, metrics: EpochMetrics) -> None:
-        """Shows an epoch (counted from 1); raises RunFailed where its loss was not a finite number."""
+        """Shows an epoch (counted from 1); raises NotFinite where its loss was not a finite number."""
         if bad_step := int(metrics.bad_step):
-            raise RunFailed(
+            raise NotFinite(
                 f"trial {trial}, cycle {cycle}, epoch {epoch}, step {bad_step}: the loss is not finite"
             )
         self._bar.update(

@@ -9,6 +9,7 @@ import fcntl
 import json
 import math
 import os
+import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -290,3 +291,9 @@ def plain(value: Any) -> Any:
     if isinstance(number, float) and not math.isfinite(number):
         raise RunFailed(f"a result is {number}")
     return number
+
+
+if __name__ == "__main__":
+    from aljax import verify
+
+    sys.exit(verify.main(sys.argv[1:]))

@@ -24,17 +24,25 @@ MEASURES = ("accuracy", "overlap", "C", "kappa", "jaccard", "test_loss", "train_
 
 def finish(workdir: Path, lines: Sequence[records.Record]) -> None:
     """Writes summary.csv and summary.json, and prints the table and where the run directory is."""
-    rows = summarize(lines)
-    records.write(workdir / "summary.json", (json.dumps(rows, indent=2) + "\n").encode())
-    flat = [records.flatten(row, "") for row in rows]
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [name.replace(".", "_") for name in flat[0]], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name.replace(".", "_"): value for name, value in row.items()} for row in flat)
-    records.write(workdir / "summary.csv", text.getvalue().encode())
+    for name, content in files(lines).items():
+        records.write(workdir / name, content)
     console = Console()
-    console.print(table(rows))
+    console.print(table(summarize(lines)))
     console.print(f"run directory: {workdir}", highlight=False, soft_wrap=True)
+
+
+def files(lines: Sequence[records.Record]) -> dict[str, bytes]:
+    """The contents of the summary's files by their names."""
+    rows = summarize(lines)
+    flat = [{name.replace(".", "_"): value for name, value in records.flatten(row).items()} for row in rows]
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return {
+        "summary.json": (json.dumps(rows, indent=2) + "\n").encode(),
+        "summary.csv": text.getvalue().encode(),
+    }
 
 
 def summarize(lines: Sequence[records.Record]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
     config.subset_size = 500  # random unlabeled images that a cycle selects from
     config.uncertainty = "learning_loss"  # query strategy; its selection is labeled
     config.diversity = "core_set"  # query strategy that it is compared with
+    config.retries = 0  # of a cycle's training with other weights, where its loss is not finite
     config.devices = 0  # devices to spread over; 0: all of them (on a CPU, its cores)
     config.checkpoint_minutes = 10.0  # minutes of training between checkpoints inside a cycle
 

@@ -10,7 +10,7 @@ from aljax import checkpoints, train
 def progress(networks):
     state = train.init(jax.random.key(0), networks=networks, image_shape=(8, 8, 3))
     metrics = train.EpochMetrics(jnp.float32(0.1), jnp.float32(0.2), jnp.float32(0.3), jnp.int32(0))
-    return checkpoints.Progress(7, state, metrics)
+    return checkpoints.Progress(1, 7, state, metrics)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_a_checkpoint_comes_back_bit_by_bit(tmp_path, progress, blank):
 
 
 def test_the_newest_is_kept_and_the_older_removed(tmp_path, progress, blank):
-    (tmp_path / "cycle-03-epoch-0009-x.orbax-checkpoint-tmp").mkdir()
+    (tmp_path / "cycle-03-attempt-0-epoch-0009-x.orbax-checkpoint-tmp").mkdir()
     for cycle, epoch in ((3, 7), (3, 8), (4, 1)):
         checkpoints.save(tmp_path, cycle, progress._replace(epoch=epoch))
     assert checkpoints.latest(tmp_path, 4, blank).epoch == 1

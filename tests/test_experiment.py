@@ -32,7 +32,7 @@ SMALL = {
 }
 LINE = [
     *("trial", "cycle", "labeled", "budget", "subset_size", "overlap", "chance", "C", "kappa", "jaccard"),
-    *("p_value", "uncertainty", "diversity", "accuracy", "test_loss", "train_loss"),
+    *("p_value", "uncertainty", "diversity", "accuracy", "test_loss", "train_loss", "retries"),
 ]
 
 
@@ -189,7 +189,7 @@ def test_asked_to_stop_it_saves_a_checkpoint_and_goes_on_from_there(
     last = errors.strip().splitlines()[-1]
     assert last.startswith("launch.py: stopped in trial 0, cycle 2, after epoch ")
     epoch = int(last.split("after epoch ")[1].split(";")[0])
-    assert list((workdir / "checkpoints" / "trial-00").glob(f"cycle-02-epoch-{epoch:04d}-*"))
+    assert list((workdir / "checkpoints" / "trial-00").glob(f"cycle-02-attempt-0-epoch-{epoch:04d}-*"))
     status, _, errors = launch(cache, workdir)
     assert status == 0, errors
     assert results(workdir) == results(finished[0])

@@ -1,0 +1,132 @@
+"""Checks a run directory: every file, and that what they say fits together."""
+
+import json
+import sys
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aljax import agreement, checkpoints, records, report
+from aljax import config as fields
+from aljax.errors import Refused
+
+
+def problems(workdir: Path) -> Iterator[str]:
+    """What is wrong with a run directory, one line each; nothing, if nothing is.
+
+    An unfinished run is not wrong: its complete cycles are checked.
+
+    Args:
+      workdir: the run directory.
+    """
+    path = workdir / "config.json"
+    try:
+        config = json.loads(path.read_bytes())
+        for name in records.ENVIRONMENT:
+            del config[name]
+        config["train"]["milestones"] = tuple(config["train"]["milestones"])
+        fields.check(config)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, Refused) as error:
+        yield f"{path}: {error}"
+        return
+    lines = yield from _lines(workdir / "cycles.jsonl", config)
+    timings = yield from _lines(workdir / "timings.jsonl", config)
+    if len(timings) < len(lines):
+        yield f"{workdir / 'timings.jsonl'}: {len(timings)} lines for {len(lines)} complete cycles"
+    labeled: dict[int, set[int]] = {}
+    of_cycles = [
+        problem
+        for number, line in enumerate(lines, start=1)
+        for problem in _cycle(workdir, number, line, config, labeled.setdefault(line["trial"], set()))
+    ]
+    yield from of_cycles
+    for checkpoint in sorted(workdir.glob("checkpoints/trial-*/cycle-*")):
+        try:
+            checkpoints.read(checkpoint)
+        except checkpoints.Damaged as error:
+            yield f"{checkpoint}: damaged ({error})"
+    if len(lines) == config["trials"] * config["cycles"] and not of_cycles:
+        yield from _summary(workdir, lines)
+
+
+def _lines(path: Path, config: dict[str, Any]) -> Generator[str, None, list[records.Record]]:
+    """The lines that are right up to the first that is not, which is yielded as a problem."""
+    try:
+        lines, length = records.read_lines(path)
+    except (Refused, OSError) as error:
+        yield str(error)
+        return []
+    if path.exists() and length < path.stat().st_size:
+        yield f"{path}:{len(lines) + 1}: half-written"
+    for number, line in enumerate(lines):
+        trial, cycle = divmod(number, config["cycles"])
+        expected = (config["first_trial"] + trial, cycle + 1)
+        if (line.get("trial"), line.get("cycle")) != expected or trial >= config["trials"]:
+            yield f"{path}:{number + 1}: is of trial {line.get('trial')}, cycle {line.get('cycle')}"
+            return lines[:number]
+    return lines
+
+
+def _cycle(
+    workdir: Path, number: int, line: records.Record, config: dict[str, Any], labeled: set[int]
+) -> Iterator[str]:
+    """Checks one line against its selections; adds what was labeled to `labeled`."""
+    where = f"{workdir / 'cycles.jsonl'}:{number}"
+    path = records.selections_path(workdir, line["trial"], line["cycle"])
+    budget, subset_size = config["budget"], config["subset_size"]
+    selections = records.load_selections(path)
+    if selections is None:
+        yield f"{path}: {'damaged' if path.exists() else 'missing'}"
+        return
+    subset, uncertainty, diversity, scores = selections
+    subset_set = set(subset.tolist())
+    if subset.shape != (subset_size,) or len(subset_set) != subset_size or np.any(np.diff(subset) <= 0):
+        yield f"{path}: the sub-pool is not {subset_size} different images in rising order"
+    if again := subset_set & labeled:
+        yield f"{path}: {len(again)} images of the sub-pool were labeled before"
+    for name, chosen in (("uncertainty", uncertainty), ("diversity", diversity)):
+        if chosen.shape != (budget,) or len(set(chosen.tolist())) != budget:
+            yield f"{path}: the {name} selection is not {budget} different images"
+            return
+        if strange := set(chosen.tolist()) - subset_set:
+            yield f"{path}: {len(strange)} images of the {name} selection are not in the sub-pool"
+    if scores.shape not in ((subset_size,), (0,)) or not np.all(np.isfinite(scores)):
+        yield f"{path}: the scores are not {subset_size} finite numbers"
+    labeled |= set(uncertainty.tolist())
+    measured = agreement.compare(uncertainty, diversity, subset_size)._asdict()
+    expected = {**measured, "labeled": len(labeled), "budget": budget, "subset_size": subset_size}
+    for name, value in expected.items():
+        if line.get(name) != value:
+            yield f"{where}: {name} is {line.get(name)}, and the selections give {value}"
+    for name in report.MEASURES:
+        if not isinstance(line.get(name), int | float):
+            yield f"{where}: {name} is {line.get(name)!r}, not a number"
+
+
+def _summary(workdir: Path, lines: Sequence[records.Record]) -> Iterator[str]:
+    for name, content in report.files(lines).items():
+        path = workdir / name
+        if not path.exists():
+            yield f"{path}: missing"
+        elif path.read_bytes() != content:
+            yield f"{path}: is not what cycles.jsonl gives"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`python -m aljax.records verify RUN_DIR`: 0 all is right, 1 something is wrong, 2 wrong use."""
+    if len(arguments) != 2 or arguments[0] != "verify":
+        print("usage: python -m aljax.records verify RUN_DIR", file=sys.stderr)
+        return 2
+    workdir = Path(arguments[1])
+    if not workdir.is_dir():
+        print(f"{workdir}: no such folder; accepted: a run directory", file=sys.stderr)
+        return 2
+    found = list(problems(workdir))
+    for problem in found:
+        print(problem)
+    if not found:
+        count = len(records.read_lines(workdir / "cycles.jsonl")[0])
+        print(f"{workdir}: {count} complete cycles, and nothing wrong with them")
+    return 1 if found else 0

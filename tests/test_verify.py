@@ -1,0 +1,190 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aljax import agreement, records, report, verify
+
+CONFIG = {
+    "seed": 0,
+    "trials": 2,
+    "first_trial": 3,
+    "cycles": 2,
+    "budget": 4,
+    "subset_size": 10,
+    "uncertainty": "learning_loss",
+    "diversity": "core_set",
+    "retries": 0,
+    "devices": 0,
+    "checkpoint_minutes": 10.0,
+    "dataset": {
+        "source": "embedded",
+        "name": "digits",
+        "data_dir": "",
+        "train_split": "train",
+        "test_split": "test",
+        "image_size": 8,
+        "channels": 1,
+    },
+    "model": {"width": 2, "dtype": "auto"},
+    "train": {
+        "epochs": 2,
+        "batch_size": 4,
+        "learning_rate": 0.1,
+        "milestones": (1,),
+        "decay": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "ranking_weight": 1.0,
+        "margin": 1.0,
+        "detach_epoch": 1,
+        "pad": 1,
+        "flip": False,
+    },
+}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run directory as a run would leave it, made by hand."""
+    rng = np.random.default_rng(0)
+    with records.opened(tmp_path, CONFIG, {"versions": {}, "device": "1 x cpu"}):
+        pass
+    lines = []
+    for trial in (3, 4):
+        order = rng.permutation(100).astype(np.int32)
+        for cycle in (1, 2):
+            subset = np.sort(order[10 * cycle : 10 * cycle + 10])
+            scores = rng.normal(size=10).astype(np.float32)
+            chosen = records.Selections(subset, subset[np.argsort(-scores)[:4]], subset[:4], scores)
+            records.save_selections(records.selections_path(tmp_path, trial, cycle), chosen)
+            line = {"trial": trial, "cycle": cycle, "labeled": 4 * cycle, "budget": 4, "subset_size": 10}
+            line |= agreement.compare(chosen.uncertainty, chosen.diversity, 10)._asdict()
+            line |= {"accuracy": 0.5, "test_loss": 1.0, "train_loss": 0.5, "retries": 0}
+            lines.append(line)
+            records.append(tmp_path / "timings.jsonl", {"trial": trial, "cycle": cycle, "train": 1.0})
+            records.append(tmp_path / "cycles.jsonl", line)
+    for name, content in report.files(lines).items():
+        records.write(tmp_path / name, content)
+    return tmp_path
+
+
+def found(run):
+    return [problem.replace(f"{run}/", "") for problem in verify.problems(run)]
+
+
+def rewrite(path, number, **changes):
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[number - 1] |= changes
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def reselect(run, **changes):
+    path = records.selections_path(run, 3, 2)
+    records.save_selections(path, records.load_selections(path)._replace(**changes))
+
+
+def test_nothing_is_wrong(run):
+    assert found(run) == []
+
+
+def test_an_unfinished_run_is_not_wrong(run):
+    lines = (run / "cycles.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "cycles.jsonl").write_bytes(b"".join(lines[:3]))
+    assert found(run) == []
+
+
+DAMAGE = {
+    "config": (lambda run: (run / "config.json").write_text("{"), "config.json: "),
+    "a field": (
+        lambda run: (run / "config.json").write_text(
+            (run / "config.json").read_text().replace('"budget": 4', '"budget": 10')
+        ),
+        "config.json: config.budget=10: accepted: less than",
+    ),
+    "a line": (
+        lambda run: rewrite(run / "cycles.jsonl", 2, cycle=1),
+        "cycles.jsonl:2: is of trial 3, cycle 1",
+    ),
+    "half a line": (
+        lambda run: (run / "cycles.jsonl").write_bytes((run / "cycles.jsonl").read_bytes()[:-9]),
+        "cycles.jsonl:4: half-written",
+    ),
+    "overlap": (lambda run: rewrite(run / "cycles.jsonl", 2, overlap=9), "cycles.jsonl:2: overlap is 9, and"),
+    "C": (
+        lambda run: rewrite(run / "cycles.jsonl", 4, C=0.9),
+        "cycles.jsonl:4: C is 0.9, and the selections",
+    ),
+    "accuracy": (
+        lambda run: rewrite(run / "cycles.jsonl", 1, accuracy=None),
+        "cycles.jsonl:1: accuracy is None",
+    ),
+    "labeled": (lambda run: rewrite(run / "cycles.jsonl", 2, labeled=5), "cycles.jsonl:2: labeled is 5, and"),
+    "timings": (lambda run: (run / "timings.jsonl").unlink(), "timings.jsonl: 0 lines for 4 complete cycles"),
+    "no selections": (
+        lambda run: records.selections_path(run, 4, 1).unlink(),
+        "selections/trial-04/cycle-01.npz: missing",
+    ),
+    "cut selections": (
+        lambda run: records.selections_path(run, 4, 1).write_bytes(b"PK"),
+        "selections/trial-04/cycle-01.npz: damaged",
+    ),
+    "a repeat": (
+        lambda run: reselect(run, diversity=np.zeros(4, np.int32)),
+        "cycle-02.npz: the diversity selection is not 4 different images",
+    ),
+    "from outside": (
+        lambda run: reselect(run, diversity=np.arange(200, 204, dtype=np.int32)),
+        "cycle-02.npz: 4 images of the diversity selection are not in the sub-pool",
+    ),
+    "labeled before": (
+        lambda run: reselect(run, subset=records.load_selections(records.selections_path(run, 3, 1)).subset),
+        "cycle-02.npz: 4 images of the sub-pool were labeled before",
+    ),
+    "scores": (
+        lambda run: reselect(run, scores=np.full(10, np.nan, np.float32)),
+        "cycle-02.npz: the scores are not 10 finite numbers",
+    ),
+    "summary": (lambda run: (run / "summary.csv").write_text("cycle\n"), "summary.csv: is not what"),
+    "no summary": (lambda run: (run / "summary.json").unlink(), "summary.json: missing"),
+    "a checkpoint": (
+        lambda run: (run / "checkpoints/trial-03/cycle-02-attempt-0-epoch-0001-0123456789abcdef").mkdir(
+            parents=True
+        ),
+        "cdef: damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_what_is_wrong_is_said(run, case):
+    damage, message = DAMAGE[case]
+    damage(run)
+    problems = found(run)
+    assert any(message in problem for problem in problems), problems
+
+
+def test_the_command(run):
+    def command(*arguments):
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        run = subprocess.run(
+            [sys.executable, "-m", "aljax.records", *arguments],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
+        return run.returncode, run.stdout, run.stderr
+
+    status, output, _ = command("verify", str(run))
+    assert (status, output) == (0, f"{run}: 4 complete cycles, and nothing wrong with them\n")
+    rewrite(run / "cycles.jsonl", 2, overlap=9)
+    status, output, _ = command("verify", str(run))
+    assert status == 1
+    assert "cycles.jsonl:2: overlap is 9" in output
+    assert command("verify", str(run / "none"))[0] == 2
+    assert command("check")[0] == 2
