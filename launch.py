@@ -66,9 +66,7 @@ def main(argv: list[str]) -> None:
 
     package = Path(experiment.__file__).parent
     logging.set_verbosity(logging.INFO)
-    logging.get_absl_handler().addFilter(
-        lambda record: record.levelname != "INFO" or Path(record.pathname).parent == package
-    )
+    logging.get_absl_handler().addFilter(lambda record: Path(record.pathname).parent == package)
     name = (config_path(argv) or DEFAULT).stem
     try:
         experiment.run(CONFIG.value.to_dict(), WORKDIR.value or Path("runs") / name)

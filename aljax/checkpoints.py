@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
@@ -45,10 +46,13 @@ def save(folder: Path, cycle: int, progress: Progress) -> None:
     name = f"cycle-{cycle:02d}-attempt-{progress.attempt}-epoch-{progress.epoch:04d}-{_digest(vector)}"
     path = folder.absolute() / name
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with ocp.PyTreeCheckpointer() as checkpointer:
             checkpointer.save(path, {"vector": vector}, force=True)
     except Exception as error:  # orbax wraps the system's errors in its own, of several kinds
-        raise RunFailed(f"{path}: could not be written ({_first_line(error)})") from error
+        reason = re.search(r": ([^:]+) \[os_error_code", str(error))
+        raise RunFailed(
+            f"{path}: could not be written ({reason[1] if reason else _first_line(error)})"
+        ) from error
     for other in folder.iterdir():
         if other.name != name:
             shutil.rmtree(other, ignore_errors=True)
@@ -66,7 +70,7 @@ def latest(folder: Path, cycle: int, like: Progress) -> Progress | None:
             vector = read(path)
             if vector.shape != template.shape:
                 raise Damaged(f"it holds {vector.size} numbers, not {template.size}")
-            return Progress(attempt, epoch, *unravel(vector))
+            return Progress(attempt, epoch, *unravel(jnp.asarray(vector)))
         except Damaged as error:
             logging.warning("%s: damaged, and not used (%s)", path, error)
     return None
@@ -79,7 +83,7 @@ def read(path: Path) -> np.ndarray:
       Damaged: if it cannot be read, or its checksum is not the one in its name.
     """
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with ocp.PyTreeCheckpointer() as checkpointer:
             vector = np.asarray(checkpointer.restore(path.absolute())["vector"])
     except Exception as error:  # a damaged file makes orbax raise almost anything
         raise Damaged(_first_line(error)) from error

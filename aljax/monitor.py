@@ -13,11 +13,14 @@ from pathlib import Path
 from absl import logging
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from tensorboardX import SummaryWriter
 
+from aljax.curves import Curves
 from aljax.errors import NotFinite
 from aljax.records import Record
 from aljax.train import EpochMetrics
+
+TRAIN_CURVES = ("cross_entropy", "ranking_loss", "accuracy")  # a point per epoch
+CYCLE_CURVES = ("C", "overlap", "accuracy", "test_loss")  # a point per cycle
 
 
 class Watch:
@@ -34,7 +37,7 @@ class Watch:
         self._epochs_bar = bar.add_task("epochs", total=epochs)
         self._done = 0
         self._started: tuple[float, int] | None = None
-        self._writers: dict[int, SummaryWriter] = {}
+        self._curves: dict[int, Curves] = {}
 
     def skip(self, lines: Sequence[Record]) -> None:
         """Counts cycles as done that were recorded before."""
@@ -52,16 +55,17 @@ class Watch:
         )
         self._bar.update(self._cycles, completed=self._done + cycle * epoch / self._epochs)
         step = (cycle - 1) * self._epochs + epoch
-        for name in ("cross_entropy", "ranking_loss", "accuracy"):
-            self._writer(trial, step).add_scalar(f"train/{name}", float(getattr(metrics, name)), step)
+        values = {f"train/{name}": float(getattr(metrics, name)) for name in TRAIN_CURVES}
+        self._curves_of(trial, step).add(step, values)
 
     def cycle_done(self, line: Record) -> None:
         """Shows a complete cycle by its record."""
         self._done += line["cycle"]
         self._bar.update(self._cycles, completed=self._done)
         step = line["cycle"] * self._epochs
-        for name in ("C", "overlap", "accuracy", "test_loss"):
-            self._writer(line["trial"], step).add_scalar(f"cycle/{name}", line[name], step)
+        curves = self._curves_of(line["trial"], step)
+        curves.add(step, {f"cycle/{name}": line[name] for name in CYCLE_CURVES})
+        curves.flush()
         text = (
             f"trial {line['trial']}, cycle {line['cycle']}: {line['labeled']} labeled, "
             f"accuracy {100 * line['accuracy']:.1f} %, overlap {line['overlap']} "
@@ -74,14 +78,13 @@ class Watch:
 
     def close(self) -> None:
         """Writes out what TensorBoard files still lack."""
-        for writer in self._writers.values():
-            writer.close()
+        for curves in self._curves.values():
+            curves.close()
 
-    def _writer(self, trial: int, step: int) -> SummaryWriter:
-        if trial not in self._writers:
-            folder = self._workdir / "tensorboard" / f"trial-{trial:02d}"
-            self._writers[trial] = SummaryWriter(str(folder), purge_step=step)
-        return self._writers[trial]
+    def _curves_of(self, trial: int, step: int) -> Curves:
+        if trial not in self._curves:
+            self._curves[trial] = Curves(self._workdir / "tensorboard" / f"trial-{trial:02d}", step)
+        return self._curves[trial]
 
     def _time_left(self) -> str:
         now = time.monotonic()

@@ -86,6 +86,9 @@ def opened(workdir: Path, config: Record, environment: Record) -> Iterator[None]
                 raise Refused(
                     f"--workdir={workdir}: {error}; accepted: a folder that can be written"
                 ) from error
+        for name in ("cycles.jsonl", "timings.jsonl"):
+            if not (workdir / name).exists():
+                write(workdir / name, b"")
         yield
 
 
@@ -199,14 +202,14 @@ def read_lines(path: Path) -> tuple[list[Record], int]:
 
 
 def append(path: Path, record: Record) -> None:
-    """Appends a record as one line, on the disk when this returns.
+    """Appends a record to a file that exists, as one line, on the disk when this returns.
 
     Raises:
       RunFailed: if it could not be written; the file then holds what it held before.
     """
     line = _encoded(record)
     try:
-        with open(path, "ab", buffering=0) as file:
+        with open(path, "r+b", buffering=0) as file:  # which does not make a file that has vanished
             before = file.seek(0, os.SEEK_END)
             try:
                 if file.write(line) != len(line):

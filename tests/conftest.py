@@ -1,5 +1,10 @@
 """Every test runs on two CPU devices, and a warning is an error (see pyproject.toml)."""
 
+import os
+
+# What is compiled here runs for moments: compile fast.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+
 import jax
 import pytest
 

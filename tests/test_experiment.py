@@ -3,6 +3,8 @@
 import copy
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +17,8 @@ import numpy as np
 import pytest
 from test_config import changed, load
 
-from aljax import agreement, experiment, pool, records, strategies
-from aljax.errors import RunFailed
+from aljax import agreement, experiment, pool, records, strategies, verify
+from aljax.errors import Refused, RunFailed
 
 ROOT = Path(__file__).parents[1]
 SMALL = {
@@ -47,22 +49,34 @@ def command(workdir, **fields):
     return [sys.executable, str(ROOT / "launch.py"), f"--workdir={workdir}", *settings]
 
 
-def start(cache, workdir, **fields):
+LIMITED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def start(cache, workdir, file_limit=None, **fields):
+    """Starts a run, with room for `file_limit` bytes in a file if that is given."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_NUM_CPU_DEVICES": "2",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
     }
+    limit = [] if file_limit is None else [sys.executable, "-c", LIMITED, str(file_limit)]
     return subprocess.Popen(
-        command(workdir, **fields), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        limit + command(workdir, **fields),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
-def launch(cache, workdir, **fields):
-    process = start(cache, workdir, **fields)
+def launch(cache, workdir, **options):
+    process = start(cache, workdir, **options)
     output, errors = process.communicate()
     return process.returncode, output, errors
 
@@ -145,6 +159,7 @@ def test_it_ends_with_the_table_and_the_directory(finished):
     assert summary[2]["C"]["mean"] == pytest.approx(mean)
     assert f"{mean:+.3f}" in rows[2]
     assert (workdir / "summary.csv").read_text().count("\n") == 4
+    assert list(verify.problems(workdir)) == []
 
 
 def test_a_finished_run_is_left_as_it_is(cache, finished):
@@ -177,7 +192,7 @@ def test_killed_again_and_again_it_gives_the_same_bytes(cache, finished, tmp_pat
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_asked_to_stop_it_saves_a_checkpoint_and_goes_on_from_there(
-    cache, finished, tmp_path, number, status
+    cache, small, finished, tmp_path, number, status
 ):
     workdir = tmp_path / "stopped"
     process = start(cache, workdir)
@@ -190,32 +205,99 @@ def test_asked_to_stop_it_saves_a_checkpoint_and_goes_on_from_there(
     assert last.startswith("launch.py: stopped in trial 0, cycle 2, after epoch ")
     epoch = int(last.split("after epoch ")[1].split(";")[0])
     assert list((workdir / "checkpoints" / "trial-00").glob(f"cycle-02-attempt-0-epoch-{epoch:04d}-*"))
-    status, _, errors = launch(cache, workdir)
-    assert status == 0, errors
+    experiment.run(small, workdir)
     assert results(workdir) == results(finished[0])
 
 
-def test_a_damaged_checkpoint_and_selection_are_made_again(cache, finished, tmp_path):
-    workdir = tmp_path / "damaged"
-    process = start(cache, workdir)
-    while process.poll() is None and len(lines_of(workdir) if workdir.exists() else []) < 2:
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
-    for file in (workdir / "checkpoints").rglob("*"):
+def interrupted(finished, workdir, lines):
+    """A copy of a finished run as it was when `lines` were written and the next cycle was being trained."""
+    shutil.copytree(finished[0], workdir)
+    content = (workdir / "cycles.jsonl").read_bytes().splitlines(keepends=True)
+    (workdir / "cycles.jsonl").write_bytes(b"".join(content[:lines]))
+    for trial, cycle in [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3)][lines + 1 :]:
+        records.selections_path(workdir, trial, cycle).unlink()
+    shutil.rmtree(workdir / "checkpoints")
+    return workdir
+
+
+@pytest.mark.parametrize("cycle", [2, 3, None], ids=["complete", "under way", "none"])
+def test_damaged_selections_and_lost_checkpoints_are_made_again(small, finished, tmp_path, cycle, caplog):
+    workdir = interrupted(finished, tmp_path / "damaged", lines=2)
+    if cycle:
+        path = records.selections_path(workdir, 0, cycle)
+        path.write_bytes(path.read_bytes()[:-40])
+    experiment.run(small, workdir)
+    assert ("damaged, and not used" in caplog.text) == bool(cycle)
+    assert results(workdir) == results(finished[0])
+    assert list(verify.problems(workdir)) == []
+
+
+def test_a_damaged_checkpoint_of_the_cycle_under_way_is_not_used(small, finished, tmp_path, caplog):
+    workdir = interrupted(finished, tmp_path / "damaged", lines=5)
+    saved = next((finished[0] / "checkpoints" / "trial-01").iterdir())
+    copied = workdir / "checkpoints" / "trial-01" / saved.name
+    shutil.copytree(saved, copied)
+    for file in copied.rglob("*"):
         if file.is_file():
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    path = records.selections_path(workdir, 0, 3)
-    path.write_bytes(b"torn")
-    status, _, errors = launch(cache, workdir)
-    assert status == 0, errors
-    assert errors.count("damaged, and not used") >= 2
+    experiment.run(small, workdir)
+    assert "damaged, and not used" in caplog.text
     assert results(workdir) == results(finished[0])
 
 
-def test_one_trial_alone_gives_the_numbers_it_has_among_others(cache, finished, tmp_path):
-    status, _, errors = launch(cache, tmp_path / "alone", trials=1, first_trial=1)
-    assert status == 0, errors
+def test_selections_of_another_run_are_refused(small, finished, tmp_path):
+    workdir = interrupted(finished, tmp_path / "mixed", lines=5)
+    path = records.selections_path(workdir, 1, 2)
+    chosen = records.load_selections(path)
+    records.save_selections(path, chosen._replace(diversity=chosen.uncertainty))
+    with pytest.raises(
+        Refused, match=r"cycle-02\.npz: the selections share 20 images, and cycles\.jsonl says"
+    ):
+        experiment.run(small, workdir)
+
+
+@pytest.mark.parametrize(
+    ("file_limit", "status", "message"),
+    [
+        (60_000, 1, r"/checkpoints/trial-00/cycle-01-\S+: could not be written \(File too large\)"),
+        (1_000, 1, r"/selections/trial-00/cycle-01\.npz: could not be written \(File too large\)"),
+        (
+            100,
+            2,
+            r"--workdir=\S+ \S+/config\.json: could not be written \(File too large\); accepted: a folder",
+        ),
+    ],
+)
+def test_when_the_disk_was_full_it_goes_on_from_there(
+    cache, small, finished, tmp_path, file_limit, status, message
+):
+    workdir = tmp_path / "full"
+    ended, _, errors = launch(cache, workdir, file_limit=file_limit)
+    assert ended == status
+    lines = [line for line in errors.splitlines() if line.startswith("launch.py: ")]
+    assert len(lines) == 1
+    assert re.search(message, lines[0])
+    assert "Traceback" not in errors
+    if status == 1:
+        experiment.run(small, workdir)
+        assert results(workdir) == results(finished[0])
+
+
+def test_a_folder_that_vanishes_ends_the_run_in_one_line(cache, tmp_path):
+    workdir = tmp_path / "gone"
+    process = start(cache, workdir)
+    while process.poll() is None and not (workdir / "selections" / "trial-00" / "cycle-01.npz").exists():
+        time.sleep(0.005)
+    shutil.rmtree(workdir)
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    last = errors.strip().splitlines()[-1]
+    assert re.match(r"launch\.py: .*could not be written \(No such file or directory\)", last), errors
+    assert "Traceback" not in errors
+
+
+def test_one_trial_alone_gives_the_numbers_it_has_among_others(small, finished, tmp_path):
+    experiment.run(changed(small, trials=1, first_trial=1), tmp_path / "alone")
     alone = lines_of(tmp_path / "alone")
     assert alone == lines_of(finished[0])[3:]
     assert [line["trial"] for line in alone] == [1, 1, 1]
@@ -273,6 +355,25 @@ def test_a_score_that_is_not_finite_ends_the_run_with_status_1(small, tmp_path, 
     with pytest.raises(RunFailed, match=r"trial 0, cycle 2: .*100 of 100 scores are not finite"):
         experiment.run(copy.deepcopy(small), tmp_path / "run")
     assert len(lines_of(tmp_path / "run")) == 1
+
+
+def test_training_that_diverged_is_tried_again_with_other_weights(small, tmp_path, monkeypatch):
+    original = experiment.monitor.Watch.epoch_done
+    failures = iter([3, 7])
+
+    def failing(watch, trial, cycle, epoch, metrics):
+        if cycle == 2 and epoch == failing.next:
+            failing.next = next(failures, None)
+            metrics = metrics._replace(bad_step=1)
+        original(watch, trial, cycle, epoch, metrics)
+
+    failing.next = next(failures)
+    monkeypatch.setattr(experiment.monitor.Watch, "epoch_done", failing)
+    config = changed(small, retries=2, trials=1, train__learning_rate=0.01)
+    experiment.run(config, tmp_path / "run")
+    lines = lines_of(tmp_path / "run")
+    assert [line["retries"] for line in lines] == [0, 2, 0]
+    assert list(verify.problems(tmp_path / "run")) == []
 
 
 def test_a_loss_that_is_not_finite_names_its_place(small, tmp_path):

@@ -26,6 +26,8 @@ def line(trial, cycle):
 @pytest.fixture
 def cycles(tmp_path):
     path = tmp_path / "cycles.jsonl"
+    path.touch()
+    (tmp_path / "timings.jsonl").touch()
     for trial, cycle in PLAN[:3]:
         records.append(path, line(trial, cycle))
         records.append(tmp_path / "timings.jsonl", {"trial": trial, "cycle": cycle, "train": 1.0})
@@ -99,9 +101,16 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, content, whole_lines):
 def test_numbers_that_are_not_numbers_are_not_written(tmp_path):
     with pytest.raises(RunFailed, match="a result is nan"):
         records.plain(np.float32("nan"))
+    (tmp_path / "cycles.jsonl").touch()
     with pytest.raises(ValueError, match="JSON"):
         records.append(tmp_path / "cycles.jsonl", {"C": float("inf")})
-    assert not (tmp_path / "cycles.jsonl").exists()
+    assert (tmp_path / "cycles.jsonl").read_bytes() == b""
+
+
+def test_a_file_that_has_vanished_is_not_begun_again(tmp_path):
+    with pytest.raises(RunFailed, match=r"cycles\.jsonl: could not be written \(No such file"):
+        records.append(tmp_path / "gone" / "cycles.jsonl", {"C": 0.5})
+    assert not (tmp_path / "gone").exists()
 
 
 # Selections
@@ -259,6 +268,7 @@ except records.RunFailed as error:
 @pytest.mark.parametrize("how", ["append", "write"])
 def test_a_full_disk_loses_nothing(tmp_path, how):
     path = tmp_path / "cycles.jsonl"
+    path.touch()
     records.append(path, {"trial": 0, "cycle": 1, "C": 0.125})
     records.append(path, {"trial": 0, "cycle": 2, "C": 0.125})
     before = path.read_bytes()

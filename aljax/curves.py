@@ -1,0 +1,55 @@
+"""TensorBoard files, written without TensorFlow.
+
+tensorboardX's own SummaryWriter writes from a thread that dies, and leaves its caller waiting,
+when the disk is full; here its parts are used without that thread.
+"""
+
+import contextlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+
+from aljax.errors import RunFailed
+
+
+class Curves:
+    """The curves of one trial, in a file of their own for each time that the run is started."""
+
+    def __init__(self, folder: Path, step: int):
+        """Begins at `step`; what an earlier file holds from there on is not shown."""
+        self._folder = folder
+        with self._told():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._writer = EventsWriter(str(folder / "events"))
+            self._write(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds a point to each of some curves; raises RunFailed where it cannot be written."""
+        points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        with self._told():
+            self._write(Event(step=step, summary=Summary(value=points)))
+
+    def flush(self) -> None:
+        """Writes out what was added; raises RunFailed where that is not possible."""
+        with self._told():
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Writes out what can be written."""
+        with contextlib.suppress(OSError):
+            self._writer.close()
+
+    def _write(self, event: Event) -> None:
+        event.wall_time = time.time()
+        self._writer.write_event(event)
+
+    @contextlib.contextmanager
+    def _told(self):
+        try:
+            yield
+        except OSError as error:
+            raise RunFailed(f"{self._folder}: could not be written ({error.strerror})") from error
