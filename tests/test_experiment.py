@@ -2,12 +2,9 @@
 
 import copy
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -19,19 +16,9 @@ from test_config import changed, load
 
 from aljax import agreement, experiment, pool, records, strategies, verify
 from aljax.errors import Refused, RunFailed
+from benchmarks.faults import SMALL, launch, results, start
 
 ROOT = Path(__file__).parents[1]
-SMALL = {
-    "trials": 2,
-    "cycles": 3,
-    "budget": 20,
-    "subset_size": 100,
-    "model.width": 2,
-    "train.batch_size": 16,
-    "train.epochs": 12,
-    "train.milestones": (8,),
-    "train.detach_epoch": 6,
-}
 LINE = [
     *("trial", "cycle", "labeled", "budget", "subset_size", "overlap", "chance", "C", "kappa", "jaccard"),
     *("p_value", "uncertainty", "diversity", "accuracy", "test_loss", "train_loss", "retries"),
@@ -44,54 +31,8 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-def command(workdir, **fields):
-    settings = [f"--config.{name}={value}" for name, value in {**SMALL, **fields}.items()]
-    return [sys.executable, str(ROOT / "launch.py"), f"--workdir={workdir}", *settings]
-
-
-LIMITED = """
-import os, resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
-
-
-def start(cache, workdir, file_limit=None, **fields):
-    """Starts a run, with room for `file_limit` bytes in a file if that is given."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_NUM_CPU_DEVICES": "2",
-    }
-    limit = [] if file_limit is None else [sys.executable, "-c", LIMITED, str(file_limit)]
-    return subprocess.Popen(
-        limit + command(workdir, **fields),
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def launch(cache, workdir, **options):
-    process = start(cache, workdir, **options)
-    output, errors = process.communicate()
-    return process.returncode, output, errors
-
-
 def lines_of(workdir):
     return records.read_lines(workdir / "cycles.jsonl")[0]
-
-
-def results(workdir):
-    """What two runs of one command have in common, to the byte."""
-    arrays = {
-        path.relative_to(workdir).as_posix(): {name: array.tobytes() for name, array in np.load(path).items()}
-        for path in workdir.glob("selections/*/*.npz")
-    }
-    return (workdir / "cycles.jsonl").read_bytes(), arrays
 
 
 @pytest.fixture(scope="session")

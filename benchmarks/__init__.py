@@ -1,0 +1,1 @@
+"""Measurements, each one command; not part of the test run."""

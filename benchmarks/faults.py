@@ -1,0 +1,186 @@
+"""Injects faults into a small study and checks that nothing is lost: python -m benchmarks.faults.
+
+Kills the run with SIGKILL at random moments and starts it again until it is done, several
+times over; lets it run out of disk at many file sizes and go on with room; and compares every
+result with that of a run that was left alone, byte for byte. Writes a table and, with --out, JSON.
+"""
+
+import argparse
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from aljax import records, verify
+
+ROOT = Path(__file__).parents[1]
+SMALL = {
+    "trials": 2,
+    "cycles": 3,
+    "budget": 20,
+    "subset_size": 100,
+    "model.width": 2,
+    "train.batch_size": 16,
+    "train.epochs": 12,
+    "train.milestones": (8,),
+    "train.detach_epoch": 6,
+}
+FILE_LIMITS = (50, 400, 1_200, 1_900, 2_500, 20_000, 60_000, 90_000)
+LIMITED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def start(
+    cache: Path, workdir: Path, file_limit: int | None = None, **fields: object
+) -> subprocess.Popen[str]:
+    """Starts a small run, with room for `file_limit` bytes in a file if that is given."""
+    settings = [f"--config.{name}={value}" for name, value in {**SMALL, **fields}.items()]
+    limit = [] if file_limit is None else [sys.executable, "-c", LIMITED, str(file_limit)]
+    return subprocess.Popen(
+        [*limit, sys.executable, str(ROOT / "launch.py"), f"--workdir={workdir}", *settings],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_NUM_CPU_DEVICES": "2",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def launch(
+    cache: Path, workdir: Path, file_limit: int | None = None, **fields: object
+) -> tuple[int, str, str]:
+    """Runs it to its end: exit status, standard output, standard error."""
+    process = start(cache, workdir, file_limit, **fields)
+    output, errors = process.communicate()
+    return process.returncode, output, errors
+
+
+def results(workdir: Path) -> tuple[bytes, dict[str, Any]]:
+    """What two runs of one command have in common, to the byte."""
+    arrays = {}
+    for path in workdir.glob("selections/*/*.npz"):
+        with np.load(path) as archive:
+            arrays[path.relative_to(workdir).as_posix()] = {
+                name: array.tobytes() for name, array in archive.items()
+            }
+    return (workdir / "cycles.jsonl").read_bytes(), arrays
+
+
+def progress_of(workdir: Path) -> tuple[int, str]:
+    """How many cycles are complete, and what a run was at when it was killed."""
+    if not (workdir / "cycles.jsonl").exists():
+        return 0, "starting"
+    lines = len(records.read_lines(workdir / "cycles.jsonl")[0])
+    selections = len(list(workdir.glob("selections/*/*.npz")))
+    if list(workdir.rglob("*.orbax-checkpoint-tmp*")) or list(workdir.rglob(f"{records.PARTIAL}*")):
+        return lines, "writing"
+    return lines, "training" if selections > lines else "loading, scoring"
+
+
+def kill_until_done(
+    cache: Path, workdir: Path, longest: float, rng: np.random.Generator
+) -> tuple[dict[str, int], int]:
+    """Starts and kills a run until one start finishes it: kills by what it was at; lines lost."""
+    kills: dict[str, int] = {}
+    lines, lost = 0, 0
+    while True:
+        process = start(cache, workdir, checkpoint_minutes=0.0)
+        try:
+            process.wait(timeout=rng.uniform(0.2, longest))
+        except subprocess.TimeoutExpired:
+            process.kill()
+        _, errors = process.communicate()
+        if process.returncode == 0:
+            return kills, lost
+        if process.returncode != -signal.SIGKILL:
+            raise SystemExit(f"the run ended by itself with {process.returncode}: {errors}")
+        now, phase = progress_of(workdir)
+        kills[phase] = kills.get(phase, 0) + 1
+        lost += max(0, lines - now)
+        lines = now
+
+
+def main() -> None:
+    """Runs all of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=25, help="at least so many")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
+    options = parser.parse_args()
+    rng = np.random.default_rng(options.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        cache = scratch / "cache"
+        status, _, errors = launch(cache, scratch / "alone")  # compiles
+        assert status == 0, errors
+        begin = time.monotonic()
+        launch(cache, scratch / "again")
+        seconds = time.monotonic() - begin
+        expected = results(scratch / "alone")
+        differing = int(results(scratch / "again") != expected)
+        compared = 1
+
+        kills: dict[str, int] = {}
+        lost = 0
+        while sum(kills.values()) < options.kills:
+            workdir = scratch / f"killed-{compared}"
+            found, lines_lost = kill_until_done(cache, workdir, 1.1 * seconds, rng)
+            kills = {phase: kills.get(phase, 0) + found.get(phase, 0) for phase in kills | found}
+            lost += lines_lost
+            compared += 1
+            differing += results(workdir) != expected or bool(list(verify.problems(workdir)))
+
+        full = []
+        for limit in FILE_LIMITS:
+            workdir = scratch / f"full-{limit}"
+            status, _, errors = launch(cache, workdir, file_limit=limit)
+            own = [line for line in errors.splitlines() if line.startswith("launch.py: ")]
+            full.append((limit, status, len(own) == 1 and "Traceback" not in errors))
+            status, _, errors = launch(cache, workdir)
+            assert status == 0, errors
+            compared += 1
+            differing += results(workdir) != expected or bool(list(verify.problems(workdir)))
+
+    table = Table("fault", "times", "what came of it")
+    for phase, count in sorted(kills.items()):
+        table.add_row(f"SIGKILL while {phase}", str(count), "went on")
+    for limit, status, one_line in full:
+        said = "one line" if one_line else "not one line"
+        table.add_row(f"files end at {limit:,} bytes", "1", f"exit status {status}, {said}; went on")
+    Console().print(table)
+    figures = {
+        "kills": sum(kills.values()),
+        "kills_by_phase": kills,
+        "full_disks": len(full),
+        "full_disks_told_in_one_line": sum(one_line for _, _, one_line in full),
+        "runs_compared": compared,
+        "runs_that_differ": differing,
+        "lines_lost": lost,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+    }
+    print(json.dumps(figures, indent=2))
+    if options.out:
+        records.write(options.out, (json.dumps(figures, indent=2) + "\n").encode())
+    sys.exit(1 if differing or lost else 0)
+
+
+if __name__ == "__main__":
+    main()
