@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import re
 import shutil
 import signal
@@ -259,6 +260,27 @@ def test_each_function_is_traced_once_over_all_cycles_and_trials(small, tmp_path
         jax.monitoring.unregister_event_duration_listener(listen)
     ours = ("init", "train_epoch", "outputs_of", "evaluate", "_greedy")
     assert {name: counts[name] for name in ours} == dict.fromkeys(ours, 1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory and open files from /proc")
+def test_memory_and_open_files_do_not_grow_over_fifty_cycles(small, tmp_path, monkeypatch):
+    megabytes, files = [], []
+    original = experiment.monitor.Watch.cycle_done
+
+    def measuring(watch, line):
+        original(watch, line)
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        megabytes.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
+        files.append(len(os.listdir("/proc/self/fd")))
+
+    monkeypatch.setattr(experiment.monitor.Watch, "cycle_done", measuring)
+    config = changed(small, trials=1, cycles=50, budget=4, train__epochs=2)
+    config = changed(config, train__milestones=(1,), train__detach_epoch=1)
+    experiment.run(config, tmp_path / "run")
+    assert len(megabytes) == 50
+    print(f"memory at cycles 1, 10 and 50: {megabytes[0]:.0f}, {megabytes[9]:.0f}, {megabytes[49]:.0f} MiB")
+    assert megabytes[49] - megabytes[9] < 20
+    assert max(files[9:]) <= files[9]
 
 
 def test_a_cycle_trains_afresh(small, finished, tmp_path):
