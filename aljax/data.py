@@ -206,6 +206,11 @@ def _tfds(
     try:
         builder = tfds.builder(name, data_dir=data_dir or None, file_format="array_record")
     except Exception as error:
+        if "File format is already set" in str(error):
+            raise Refused(
+                f"config.dataset.data_dir={data_dir!r}: holds {name} in another file format than "
+                "array_record; accepted: another folder, where it is then prepared"
+            ) from error
         raise Refused(
             f"config.dataset.name={name!r}: {_first_line(error)}; accepted: a data set that "
             "tensorflow-datasets lists"
@@ -227,12 +232,13 @@ def _tfds(
                 f"config.dataset.name={name!r}: could not be downloaded and prepared ({_first_line(error)})"
             ) from error
 
-    def split(split_name):
+    def split(field, split_name):
         try:
             records = builder.as_data_source(split_name)
         except Exception as error:
             raise Refused(
-                f"{name}: no split {split_name!r}; accepted: {', '.join(builder.info.splits)}"
+                f"config.dataset.{field}={split_name!r}: {_first_line(error)}; accepted: of the splits "
+                f"{', '.join(builder.info.splits)}"
             ) from error
         images = np.empty((len(records), image_size, image_size, channels), np.uint8)
         labels = np.empty(len(records), np.int32)
@@ -248,7 +254,8 @@ def _tfds(
         order = np.argsort(ids, kind="stable")
         return Split(images[order], labels[order], tuple(ids[i] for i in order))
 
-    return Dataset(split(train_split), split(test_split), tuple(features[keys[1]].names))
+    train, test = split("train_split", train_split), split("test_split", test_split)
+    return Dataset(train, test, tuple(features[keys[1]].names))
 
 
 def _records(source: Any, chunk: int = 1000) -> Iterator[dict[str, Any]]:

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import subprocess
 import sys
@@ -5,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from aljax import data
@@ -123,6 +126,31 @@ def test_bad_folders_are_refused_in_one_line(folder, case):
     assert "\n" not in str(refusal.value)
 
 
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_an_altered_image_is_read_or_refused(tmp_path_factory, data):
+    root = tmp_path_factory.mktemp("fuzz")
+    suffix = data.draw(st.sampled_from(["png", "jpg"]))
+    path = root / "train" / "cat" / f"0.{suffix}"
+    save(path, noise(8, 8, 3))
+    save(root / "test" / "cat" / "0.png", noise(8, 8, 3))
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    with contextlib.suppress(Refused):
+        assert load_folder(root).train.images.shape == (1, 8, 8, 3)
+
+
+@pytest.mark.parametrize(("labels", "seen"), [([0, 1, 2], "0 to 2"), ([-1, 0, 1], "-1 to 1")])
+def test_labels_out_of_range_are_refused(monkeypatch, labels, seen):
+    split = data.Split(noise(3, 8, 8, 1), np.array(labels, np.int32), ("a", "b", "c"))
+    broken = data.Dataset(split, split, ("cat", "dog"))
+    monkeypatch.setitem(data.SOURCES, "folder", lambda *_: broken)
+    with pytest.raises(Refused, match=f"labels of its train split run from {seen}; accepted: 0 to 1"):
+        load_folder(Path("anywhere"))
+
+
 def test_channel_statistics():
     images = noise(50, 8, 8, 3).copy()
     images[..., 2] = 9
@@ -151,6 +179,9 @@ class TinyShapes(tfds.core.GeneratorBasedBuilder):
             features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label"))
 
     def _split_generators(self, dl_manager):
+        if {offline}:
+            tfds.core.download.downloader.MAX_RETRIES = 0  # ten of them take minutes
+            dl_manager.download("http://127.0.0.1:9/shapes.zip")
         return {{"train": self._generate_examples(12), "test": self._generate_examples(5)}}
 
     def _generate_examples(self, count):
@@ -179,14 +210,37 @@ def run_python(*arguments, cwd=None):
     )
 
 
-@pytest.mark.parametrize(("with_id", "image_size", "channels"), [(True, 8, 1), (False, 12, 3)])
-def test_tfds_prepares_once_and_reads_without_tensorflow(tmp_path, with_id, image_size, channels):
-    builder = BUILDER.format(count=17, size=8, channels=channels, with_id=with_id)
-    package = tmp_path / "tiny_shapes"  # as tfds wants it
+def write_builder(folder, channels=3, with_id=True, offline=False):
+    """A data set of our own, where tfds finds it, and a program that loads it."""
+    package = folder / "tiny_shapes"
     package.mkdir()
     (package / "__init__.py").touch()
-    (package / "tiny_shapes.py").write_text(builder)
-    (tmp_path / "main.py").write_text("import tiny_shapes.tiny_shapes\n" + LOAD)
+    code = BUILDER.format(count=17, size=8, channels=channels, with_id=with_id, offline=offline)
+    (package / "tiny_shapes.py").write_text(code)
+    (folder / "main.py").write_text("import tiny_shapes.tiny_shapes\n" + LOAD)
+
+
+def test_a_failed_download_is_told_in_one_line(tmp_path):
+    write_builder(tmp_path, offline=True)
+    run = run_python(str(tmp_path / "main.py"), "tiny_shapes", str(tmp_path / "data"), "8", "3")
+    last = run.stderr.strip().splitlines()[-1]
+    assert "config.dataset.name='tiny_shapes': could not be downloaded and prepared (" in last
+
+
+def test_a_data_set_in_another_file_format_is_told_from_an_unknown_one(tmp_path):
+    write_builder(tmp_path)
+    prepare = "import tiny_shapes.tiny_shapes, tensorflow_datasets as tfds\n"
+    prepare += "tfds.builder('tiny_shapes', data_dir='data').download_and_prepare()"
+    (tmp_path / "prepare.py").write_text(prepare)
+    assert run_python("prepare.py", cwd=tmp_path).returncode == 0
+    run = run_python("main.py", "tiny_shapes", "data", "8", "3", cwd=tmp_path)
+    last = run.stderr.strip().splitlines()[-1]
+    assert "config.dataset.data_dir='data': holds tiny_shapes in another file format" in last
+
+
+@pytest.mark.parametrize(("with_id", "image_size", "channels"), [(True, 8, 1), (False, 12, 3)])
+def test_tfds_prepares_once_and_reads_without_tensorflow(tmp_path, with_id, image_size, channels):
+    write_builder(tmp_path, channels=channels, with_id=with_id)
     arguments = ("tiny_shapes", str(tmp_path / "data"), str(image_size), str(channels))
     runs = [run_python(str(tmp_path / "main.py"), *arguments) for _ in range(2)]
     lines = [(run.stdout.partition("RESULT")[2].strip() or run.stderr) for run in runs]
