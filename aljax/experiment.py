@@ -121,16 +121,20 @@ def run_trial(study: Study, trial: int, lines: list[records.Record], watch: moni
                 clock.lap("recover")
             selections = select(study, images, progress, trial, cycle, clock)
             records.save_selections(path, selections)
-        compared = agreement.compare(
-            selections.uncertainty, selections.diversity, study.config["subset_size"]
-        )
-        images = pool.label(images, selections.uncertainty)
+        try:
+            compared = agreement.compare(
+                selections.uncertainty, selections.diversity, study.config["subset_size"]
+            )
+            images = pool.label(images, selections.uncertainty)
+        except ValueError as error:
+            raise Refused(f"{path}: {error}; accepted: the file of this run") from error
         clock.lap("record")
         if cycle <= len(lines):
-            if lines[cycle - 1]["overlap"] != compared.overlap:
+            recorded = lines[cycle - 1].get("overlap")
+            if recorded != compared.overlap:
                 raise Refused(
                     f"{path}: the selections share {compared.overlap} images, and cycles.jsonl says "
-                    f"{lines[cycle - 1]['overlap']}; accepted: the files of one run"
+                    f"{recorded}; accepted: the file of this run"
                 )
             progress = None
             continue
@@ -224,7 +228,8 @@ def fit(
         )
         return checkpoints.Progress(attempt, 0, state, train.no_metrics())
 
-    progress = checkpoints.latest(folder, cycle, like=fresh(0)) or fresh(0)
+    first = fresh(0)
+    progress = checkpoints.latest(folder, cycle, like=first) or first
     while True:
         try:
             return fit_on(study, images, trial, cycle, watch, folder, progress)

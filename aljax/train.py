@@ -116,13 +116,14 @@ def train_epoch(
       labeled: indices of the labeled images, the first `num_labeled` of them valid, [L] int32.
       num_labeled: a scalar, at least 1.
       epoch: counted from 0, a scalar.
-      key: the trial's and cycle's key for shuffling and augmentation; the epoch is folded in here.
+      key: the trial's and cycle's key for shuffling and augmentation, the same in every epoch.
       networks, recipe: the modules and their hyperparameters.
       sharding: over which devices the batch is spread.
     """
-    order = batch_order(key, epoch, labeled.shape[0], num_labeled, recipe.batch_size)
+    order_key, augmentation_key = jax.random.split(key)
+    order = batch_order(order_key, epoch, labeled.shape[0], num_labeled, recipe.batch_size)
     num_steps = (num_labeled + recipe.batch_size - 1) // recipe.batch_size
-    epoch_key = jax.random.fold_in(key, epoch)
+    epoch_key = jax.random.fold_in(augmentation_key, epoch)
 
     def body(step, carry):
         state, totals = carry
