@@ -196,6 +196,9 @@ def test_selections_of_another_run_are_refused(small, finished, tmp_path):
         Refused, match=r"cycle-02\.npz: the selections share 20 images, and cycles\.jsonl says"
     ):
         experiment.run(small, workdir)
+    shutil.copy(records.selections_path(workdir, 1, 1), path)
+    with pytest.raises(Refused, match=r"cycle-02\.npz: a batch holds an image that is already labeled"):
+        experiment.run(small, workdir)
 
 
 @pytest.mark.parametrize(
