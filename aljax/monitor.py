@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import logging
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from aljax.curves import Curves
 from aljax.errors import NotFinite
@@ -33,8 +33,8 @@ class Watch:
         self._workdir = workdir
         self._bar = bar
         # A cycle takes about as long as it has labels, which is as its number.
-        self._cycles = bar.add_task("cycles", total=sum(cycle for _, cycle in plan))
-        self._epochs_bar = bar.add_task("epochs", total=epochs)
+        self._cycles = bar.add_task("all cycles", total=sum(cycle for _, cycle in plan))
+        self._epochs_bar = bar.add_task("compiling", total=epochs)
         self._done = 0
         self._started: tuple[float, int] | None = None
         self._curves: dict[int, Curves] = {}
@@ -50,10 +50,12 @@ class Watch:
             raise NotFinite(
                 f"trial {trial}, cycle {cycle}, epoch {epoch}, step {bad_step}: the loss is not finite"
             )
+        self._bar.update(self._epochs_bar, completed=epoch, description=f"epoch {epoch} of {self._epochs}")
         self._bar.update(
-            self._epochs_bar, completed=epoch, description=f"epochs of trial {trial}, cycle {cycle}"
+            self._cycles,
+            completed=self._done + cycle * epoch / self._epochs,
+            description=f"trial {trial}, cycle {cycle}; all cycles",
         )
-        self._bar.update(self._cycles, completed=self._done + cycle * epoch / self._epochs)
         step = (cycle - 1) * self._epochs + epoch
         values = {f"train/{name}": float(getattr(metrics, name)) for name in TRAIN_CURVES}
         self._curves_of(trial, step).add(step, values)
@@ -112,7 +114,7 @@ def watching(
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TaskProgressColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
