@@ -78,9 +78,6 @@ def main(argv: list[str]) -> None:
     except Interrupted as error:
         say(str(error))
         sys.exit(128 + error.signal_number)
-    except KeyboardInterrupt:
-        say("stopped")
-        sys.exit(130)
 
 
 def refuse(text: str) -> None:
@@ -93,4 +90,8 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse)
+    try:
+        app.run(main, flags_parser=parse)
+    except KeyboardInterrupt:  # before or after the run, which takes note of it by itself
+        say("stopped")
+        sys.exit(130)

@@ -76,8 +76,8 @@ def correlation(overlap: ArrayLike, budget: ArrayLike, subset_size: ArrayLike) -
 
         C(n) = log(1 + beta n/B) / log(base) - 1,   beta = (1 - 2r) / r^2,   base = (1 - r) / r
 
-    and its limit 2 n/B - 1 at r = 1/2. For r > 1/2 selections share at least 2B - M images,
-    and C is above -1 there.
+    and its limit 2 n/B - 1 at r = 1/2. For r > 1/2 real selections share at least 2B - M images,
+    so that their C stays above -1.
 
     Args:
       overlap: n, images in both selections; means of several are allowed.
@@ -89,16 +89,13 @@ def correlation(overlap: ArrayLike, budget: ArrayLike, subset_size: ArrayLike) -
 
     Raises:
       ValueError: if B is not in 1..M-1 (for B = M every selection is the whole sub-pool), or n
-        not in max(0, 2B - M)..B.
+        not in 0..B.
     """
     n, b, m = (np.asarray(x, np.float64) for x in (overlap, budget, subset_size))
     if not np.all((b >= 1) & (b < m)):
         raise ValueError(f"budget is {b}; accepted: at least 1 and below {m}, the sub-pool")
-    if not np.all((n >= np.maximum(0, 2 * b - m)) & (n <= b)):
-        raise ValueError(
-            f"overlap is {n}; two selections of {b} from {m} share at least "
-            "max(0, 2 budget - sub-pool) and at most the budget"
-        )
+    if not np.all((n >= 0) & (n <= b)):
+        raise ValueError(f"overlap is {n}; accepted: 0 to {b}, the budget")
     excess = (m - 2 * b) / b  # base - 1; beta is excess * M/B
     even = excess == 0
     safe = np.where(even, 1.0, excess)

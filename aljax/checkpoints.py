@@ -4,6 +4,7 @@ A checkpoint is one vector, written by orbax into a folder whose name tells how 
 had come and ends in the vector's SHA-256, so that a damaged one is told from its name.
 """
 
+import contextlib
 import hashlib
 import re
 import shutil
@@ -53,9 +54,7 @@ def save(folder: Path, cycle: int, progress: Progress) -> None:
         raise RunFailed(
             f"{path}: could not be written ({reason[1] if reason else _first_line(error)})"
         ) from error
-    for other in folder.iterdir():
-        if other.name != name:
-            shutil.rmtree(other, ignore_errors=True)
+    _remove_all_but(path)
 
 
 def latest(folder: Path, cycle: int, like: Progress) -> Progress | None:
@@ -70,6 +69,7 @@ def latest(folder: Path, cycle: int, like: Progress) -> Progress | None:
             vector = read(path)
             if vector.shape != template.shape:
                 raise Damaged(f"it holds {vector.size} numbers, not {template.size}")
+            _remove_all_but(path)  # what a kill left
             return Progress(attempt, epoch, *unravel(jnp.asarray(vector)))
         except Damaged as error:
             logging.warning("%s: damaged, and not used (%s)", path, error)
@@ -91,6 +91,14 @@ def read(path: Path) -> np.ndarray:
     if match is None or _digest(vector) != match[4]:
         raise Damaged("its checksum differs")
     return vector
+
+
+def _remove_all_but(kept: Path) -> None:
+    for other in kept.parent.iterdir():
+        if other.name == kept.name:
+            continue
+        with contextlib.suppress(OSError):
+            shutil.rmtree(other.rename(other.with_name(f"removed-{other.name}")))
 
 
 def _digest(vector: np.ndarray) -> str:

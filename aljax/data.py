@@ -7,6 +7,7 @@ data set that is not on the disk yet.
 Shapes: N images, S x S pixels (one size for all), C channels (1 grey, 3 colour).
 """
 
+import hashlib
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -66,6 +67,8 @@ def load(
       Refused: if it cannot be loaded, naming the file or field.
     """
     dataset = SOURCES[source](name, data_dir, train_split, test_split, image_size, channels)
+    if len(dataset.class_names) < 2:
+        raise Refused(f"config.dataset.name={name!r}: has one class alone; accepted: at least 2")
     for split_name, split in (("train", dataset.train), ("test", dataset.test)):
         if not len(split.labels):
             raise Refused(f"config.dataset.name={name!r}: its {split_name} split holds no images")
@@ -76,6 +79,16 @@ def load(
                 f"{high}; accepted: 0 to {len(dataset.class_names) - 1}"
             )
     return dataset
+
+
+def digest(dataset: Dataset) -> str:
+    """The SHA-256 of all that a data set holds, in hexadecimal digits."""
+    total = hashlib.sha256(repr(dataset.class_names).encode())
+    for split in (dataset.train, dataset.test):
+        total.update(repr(split.ids).encode())
+        total.update(split.labels.tobytes())
+        total.update(split.images.tobytes())
+    return total.hexdigest()
 
 
 def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -118,6 +131,8 @@ def _folder(
 ) -> Dataset:
     """Images in `data_dir`/`split`/`class`/*, ordered by class and file name."""
     root = Path(data_dir)
+    if not data_dir or not root.is_dir():
+        raise Refused(f"config.dataset.data_dir={data_dir!r}: accepted: a folder that exists")
     classes = {split: _class_folders(root / split) for split in (train_split, test_split)}
     if classes[train_split] != classes[test_split]:
         odd = sorted(set(classes[train_split]) ^ set(classes[test_split]))

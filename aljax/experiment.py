@@ -86,6 +86,7 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
     """Loads the data set and puts it on the devices."""
     dataset = data.load(**config["dataset"])
     fields.check_fits(config, dataset)
+    records.check_same_data(workdir, data.digest(dataset))
     mean, std = data.channel_statistics(dataset.train.images)
     train_set, test_set = (
         train.Examples(*jax.device_put((split.images, split.labels, mean, std), mesh.everywhere(devices)))
@@ -162,7 +163,7 @@ def run_trial(study: Study, trial: int, lines: list[records.Record], watch: moni
             "train_loss": progress.metrics.cross_entropy,
             "retries": progress.attempt,
         }
-        line = {name: records.plain(value) for name, value in line.items()}
+        line = records.plain(line)
         clock.lap("evaluate")
         records.append(study.workdir / "timings.jsonl", {"trial": trial, "cycle": cycle, **clock.seconds})
         records.append(study.workdir / "cycles.jsonl", line)
@@ -257,9 +258,15 @@ def fit_on(
     )
     batches_key = key_of(study, trial, cycle, "batches")
     progress = start._replace(state=jax.device_put(start.state, everywhere))
-    saved = time.monotonic()
+    told, saved = start.epoch, time.monotonic()
+
+    def tell() -> None:
+        nonlocal told
+        if progress.epoch > told:
+            watch.epoch_done(trial, cycle, progress.epoch, progress.metrics)
+            told = progress.epoch
+
     for epoch in range(start.epoch, study.recipe.epochs):
-        before = progress
         state, metrics = train.train_epoch(
             progress.state,
             study.train_set,
@@ -271,22 +278,22 @@ def fit_on(
             recipe=study.recipe,
             sharding=mesh.spread(study.mesh),
         )
+        tell()  # of the epoch before this one, so that the device never waits for the host
         progress = checkpoints.Progress(start.attempt, epoch + 1, state, metrics)
-        if before.epoch > start.epoch:  # one epoch late, so that the device never waits for the host
-            watch.epoch_done(trial, cycle, before.epoch, before.metrics)
+        stop = watch.stop_requested
         overdue = time.monotonic() - saved > 60 * study.config["checkpoint_minutes"]
-        if watch.stop_requested or (overdue and progress.epoch < study.recipe.epochs):
-            watch.epoch_done(trial, cycle, progress.epoch, progress.metrics)
+        if stop or (overdue and progress.epoch < study.recipe.epochs):
+            tell()
             checkpoints.save(folder, cycle, progress)
             saved = time.monotonic()
-        if watch.stop_requested:
+        if stop:
             raise Interrupted(
-                watch.stop_requested,
+                stop,
                 f"stopped in trial {trial}, cycle {cycle}, after epoch {progress.epoch}; "
                 "the same command goes on from there",
             )
     if progress.epoch > start.epoch:
-        watch.epoch_done(trial, cycle, progress.epoch, progress.metrics)
+        tell()
         checkpoints.save(folder, cycle, progress)
     return progress
 

@@ -81,12 +81,14 @@ def _greedy(features, candidates, centers, num_centers, *, budget, mesh):
 def _greedy_on_device(features, candidates, centers, num_centers, *, budget, axis):
     points = features[candidates]
     valid = candidates >= 0
-    distances = _nearest(points, features, centers, num_centers)
+    mean = _mean(points, valid, axis)
+    distances = _nearest(points, features, centers, num_centers, mean)
     device = jax.lax.axis_index(axis)
 
     def take(priority, distances):
         """Takes the candidate of highest priority, of all devices; lowers the distances to it."""
-        best = jnp.argmax(jnp.where(valid, priority, -jnp.inf))
+        priority = jnp.where(valid, priority, -jnp.inf)  # a device may hold nothing but padding
+        best = jnp.argmax(priority)
         offers = jax.lax.all_gather((priority[best], candidates[best], points[best]), axis)
         winner = jnp.argmax(offers[0])
         distances = jnp.minimum(distances, _squared_distance(points, offers[2][winner]))
@@ -99,7 +101,7 @@ def _greedy_on_device(features, candidates, centers, num_centers, *, budget, axi
         return selected.at[i].set(index), distances
 
     first, distances = take(
-        jnp.where(num_centers > 0, distances, -_squared_distance(points, _mean(points, valid, axis))),
+        jnp.where(num_centers > 0, distances, -_squared_distance(points, mean)),
         distances,
     )
     selected = jnp.zeros(budget, jnp.int32).at[0].set(first)
@@ -115,21 +117,23 @@ def _mean(points, valid, axis):
     return total / jax.lax.psum(jnp.sum(valid), axis)
 
 
-def _nearest(points, features, centers, num_centers):
+def _nearest(points, features, centers, num_centers, origin):
     """The squared distance of each point to its nearest center, [m]; infinity where there is none.
 
-    Matrix products find the nearest; its distance is then taken from the difference, which is
-    exact for duplicates where |a|^2 - 2 ab + |b|^2 is not.
+    Matrix products find the nearest, measured from `origin` [D] among the points, as their
+    rounding grows with the distance from there; the nearest one's distance is then taken from
+    the difference, which is exact for duplicates where |a|^2 - 2 ab + |b|^2 is not.
     """
-    square = jnp.sum(points**2, axis=-1)
+    shifted = points - origin
+    square = jnp.sum(shifted**2, axis=-1)
     centers = jnp.pad(centers, (0, -len(centers) % CENTERS_AT_ONCE))
 
     def body(block, carry):
         shortest, nearest = carry
         start = block * CENTERS_AT_ONCE
         index = jax.lax.dynamic_slice(centers, (start,), (CENTERS_AT_ONCE,))
-        chosen = features[index]
-        products = jnp.matmul(points, chosen.T, precision=jax.lax.Precision.HIGHEST)
+        chosen = features[index] - origin
+        products = jnp.matmul(shifted, chosen.T, precision=jax.lax.Precision.HIGHEST)
         lengths = square[:, None] - 2 * products + jnp.sum(chosen**2, axis=-1)
         lengths = jnp.where(start + jnp.arange(CENTERS_AT_ONCE) < num_centers, lengths, jnp.inf)
         column = jnp.argmin(lengths, axis=1)

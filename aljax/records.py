@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from absl import logging
@@ -26,6 +26,8 @@ Record = dict[str, Any]
 
 # What ran, not what was asked for: a run may be continued where these differ.
 ENVIRONMENT = ("versions", "device")
+
+DATA = "data_sha256"  # in config.json, the digest of the data set
 
 PARTIAL = ".partial-"  # begins the name of a file that is not complete yet
 
@@ -54,51 +56,82 @@ def opened(workdir: Path, config: Record, environment: Record) -> Iterator[None]
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        lock = (workdir / ".lock").open("a+")
+        lock = (workdir / ".lock").open("a+b", buffering=0)
     except OSError as error:
         raise Refused(
             f"--workdir={workdir}: {error.strerror}; accepted: a folder that can be written"
         ) from error
     with lock:
+        _take(lock, workdir)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise Refused(f"--workdir={workdir}: process {lock.read().strip()} is at work in it") from error
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        for left_over in workdir.rglob(f"{PARTIAL}*"):
-            left_over.unlink()
-        path = workdir / "config.json"
-        if path.exists():
-            _check_same_config(path, config, environment)
-        else:
-            foreign = sorted(set(os.listdir(workdir)) - {".lock"})
-            if foreign:
-                raise Refused(
-                    f"--workdir={workdir}: holds {foreign[0]} but no config.json; accepted: "
-                    "an empty folder or a run directory"
-                )
-            try:
-                write(path, (json.dumps({**config, **environment}, indent=2) + "\n").encode())
-            except RunFailed as error:
-                raise Refused(
-                    f"--workdir={workdir}: {error}; accepted: a folder that can be written"
-                ) from error
-        for name in ("cycles.jsonl", "timings.jsonl"):
-            if not (workdir / name).exists():
-                write(workdir / name, b"")
+            _begin(workdir, config, environment)
+        except (RunFailed, OSError) as error:
+            raise Refused(f"--workdir={workdir}: {error}; accepted: a folder that can be written") from error
         yield
 
 
-def _check_same_config(path: Path, config: Record, environment: Record) -> None:
+def _take(lock: IO[bytes], workdir: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        holder = lock.read().decode(errors="replace").strip()
+        raise Refused(f"--workdir={workdir}: process {holder} is at work in it") from error
+    except OSError as error:
+        raise Refused(f"--workdir={workdir}: cannot be locked ({error.strerror})") from error
+    with contextlib.suppress(OSError):  # the number only serves to name the process
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n".encode())
+
+
+def _begin(workdir: Path, config: Record, environment: Record) -> None:
+    """Writes the config, or compares it with the one that is there; removes what a kill left."""
+    path = workdir / "config.json"
+    if path.exists():
+        stored = _stored_config(path)
+        results = [*workdir.glob("selections/*/*"), *(p for p in [workdir / "cycles.jsonl"] if _size(p))]
+        if results:
+            _check_same_config(path, stored, config, environment)
+    else:
+        stored, results = None, []
+        foreign = sorted(
+            name for name in os.listdir(workdir) if name != ".lock" and not name.startswith(PARTIAL)
+        )
+        if foreign:
+            raise Refused(
+                f"--workdir={workdir}: holds {foreign[0]} but no config.json; accepted: "
+                "an empty folder or a run directory"
+            )
+    for left_over in [*workdir.glob(f"{PARTIAL}*"), *workdir.glob(f"selections/*/{PARTIAL}*")]:
+        left_over.unlink()
+    if not results and stored != {**_as_json(config), **_as_json(environment)}:
+        write(path, (json.dumps({**config, **environment}, indent=2) + "\n").encode())
+    for name in ("cycles.jsonl", "timings.jsonl"):
+        if not (workdir / name).exists():
+            write(workdir / name, b"")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _as_json(value: Record) -> Record:
+    return json.loads(json.dumps(value))
+
+
+def _stored_config(path: Path) -> Record:
     try:
         stored = json.loads(path.read_bytes())
-        before = {name: stored.pop(name) for name in ENVIRONMENT}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        if missing := [name for name in ENVIRONMENT if name not in stored]:
+            raise ValueError(f"it lacks {missing[0]!r}")
+    except (OSError, ValueError, TypeError) as error:
         raise Refused(f"{path}: is not a config that aljax wrote ({error})") from error
-    old, new = flatten(stored), flatten(json.loads(json.dumps(config)))
+    return stored
+
+
+def _check_same_config(path: Path, stored: Record, config: Record, environment: Record) -> None:
+    fields = {name: value for name, value in stored.items() if name not in (*ENVIRONMENT, DATA)}
+    old, new = flatten(fields), flatten(_as_json(config))
     differing = [
         f"config.{name} is {_shown(new, name)}, was {_shown(old, name)}"
         for name in sorted(old.keys() | new.keys())
@@ -109,8 +142,26 @@ def _check_same_config(path: Path, config: Record, environment: Record) -> None:
             f"{path}: made with another config: {'; '.join(differing)}; accepted: the same config, "
             "or another --workdir"
         )
+    before = {name: stored[name] for name in ENVIRONMENT}
     if before != environment:
         logging.warning("%s: this run was started with %s, and goes on with %s", path, before, environment)
+
+
+def check_same_data(workdir: Path, digest: str) -> None:
+    """Notes the digest of the data set in config.json; refuses another one later on.
+
+    Raises:
+      Refused: if the run was begun with other data, whose indices would mean other images.
+    """
+    path = workdir / "config.json"
+    stored = _stored_config(path)
+    if DATA not in stored:
+        write(path, (json.dumps({**stored, DATA: digest}, indent=2) + "\n").encode())
+    elif stored[DATA] != digest:
+        raise Refused(
+            f"{path}: the data set has changed since the run was begun ({DATA} is {digest[:12]}, was "
+            f"{str(stored[DATA])[:12]}); accepted: the same images, or another --workdir"
+        )
 
 
 _ABSENT = object()
@@ -288,12 +339,13 @@ def load_selections(path: Path) -> Selections | None:
         return None
 
 
-def plain(value: Any) -> Any:
-    """A number as JSON has it; what is not finite fails the run."""
-    number = value.item() if hasattr(value, "item") else value
-    if isinstance(number, float) and not math.isfinite(number):
-        raise RunFailed(f"a result is {number}")
-    return number
+def plain(record: Record) -> Record:
+    """A record with its numbers as JSON has them; one that is not finite fails the run."""
+    numbers = {name: value.item() if hasattr(value, "item") else value for name, value in record.items()}
+    for name, number in numbers.items():
+        if isinstance(number, float) and not math.isfinite(number):
+            raise RunFailed(f"trial {record['trial']}, cycle {record['cycle']}: {name} is {number}")
+    return numbers
 
 
 if __name__ == "__main__":

@@ -25,7 +25,9 @@ MEASURES = ("accuracy", "overlap", "C", "kappa", "jaccard", "test_loss", "train_
 def finish(workdir: Path, lines: Sequence[records.Record]) -> None:
     """Writes summary.csv and summary.json, and prints the table and where the run directory is."""
     for name, content in files(lines).items():
-        records.write(workdir / name, content)
+        path = workdir / name
+        if not path.exists() or path.read_bytes() != content:
+            records.write(path, content)
     console = Console()
     console.print(table(summarize(lines)))
     console.print(f"run directory: {workdir}", highlight=False, soft_wrap=True)

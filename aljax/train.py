@@ -67,7 +67,7 @@ class EpochMetrics(NamedTuple):
     cross_entropy: jax.Array
     ranking_loss: jax.Array
     accuracy: jax.Array
-    bad_step: jax.Array  # the first step (from 1) whose loss was not finite, or 0
+    bad_step: jax.Array  # the first step (from 1) whose loss or weights were not finite, or 0
 
 
 def no_metrics() -> EpochMetrics:
@@ -137,7 +137,11 @@ def train_epoch(
 
     state, totals = jax.lax.fori_loop(0, num_steps, body, (state, no_metrics()))
     means = jax.tree.map(lambda total: total / num_steps, totals)
-    return state, means._replace(bad_step=totals.bad_step)
+    # A step that spoils the weights shows in the next one's loss; the last has no next.
+    learned = jax.tree.leaves((state.params, state.batch_stats))
+    sound = jnp.stack([jnp.isfinite(leaf).all() for leaf in learned]).all()
+    bad_step = jnp.where((totals.bad_step == 0) & ~sound, num_steps, totals.bad_step)
+    return state, means._replace(bad_step=bad_step)
 
 
 def train_step(

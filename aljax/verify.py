@@ -24,8 +24,8 @@ def problems(workdir: Path) -> Iterator[str]:
     path = workdir / "config.json"
     try:
         config = json.loads(path.read_bytes())
-        for name in records.ENVIRONMENT:
-            del config[name]
+        for name in (*records.ENVIRONMENT, records.DATA):
+            config.pop(name, None)
         config["train"]["milestones"] = tuple(config["train"]["milestones"])
         fields.check(config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, Refused) as error:
@@ -33,7 +33,7 @@ def problems(workdir: Path) -> Iterator[str]:
         return
     lines = yield from _lines(workdir / "cycles.jsonl", config)
     timings = yield from _lines(workdir / "timings.jsonl", config)
-    if len(timings) < len(lines):
+    if len(timings) not in (len(lines), len(lines) + 1):  # timings are written first
         yield f"{workdir / 'timings.jsonl'}: {len(timings)} lines for {len(lines)} complete cycles"
     labeled: dict[int, set[int]] = {}
     of_cycles = [
@@ -44,11 +44,14 @@ def problems(workdir: Path) -> Iterator[str]:
     yield from of_cycles
     for checkpoint in sorted(workdir.glob("checkpoints/trial-*/cycle-*")):
         try:
-            checkpoints.read(checkpoint)
+            if checkpoints.NAME.fullmatch(checkpoint.name):  # else it was never complete
+                checkpoints.read(checkpoint)
         except checkpoints.Damaged as error:
             yield f"{checkpoint}: damaged ({error})"
     if len(lines) == config["trials"] * config["cycles"] and not of_cycles:
         yield from _summary(workdir, lines)
+    elif (workdir / "summary.json").exists() and not of_cycles:
+        yield f"{workdir / 'summary.json'}: there, though {len(lines)} cycles are not the whole run"
 
 
 def _lines(path: Path, config: dict[str, Any]) -> Generator[str, None, list[records.Record]]:
@@ -58,7 +61,9 @@ def _lines(path: Path, config: dict[str, Any]) -> Generator[str, None, list[reco
     except (Refused, OSError) as error:
         yield str(error)
         return []
-    if path.exists() and length < path.stat().st_size:
+    if not path.exists():
+        yield f"{path}: missing"
+    elif length < path.stat().st_size:
         yield f"{path}:{len(lines) + 1}: half-written"
     for number, line in enumerate(lines):
         trial, cycle = divmod(number, config["cycles"])

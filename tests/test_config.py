@@ -79,10 +79,7 @@ REFUSALS = [
     ({"dataset__source": "web"}, "config.dataset.source='web': accepted: one of embedded, folder, tfds"),
     ({"dataset__channels": 2}, "config.dataset.channels=2: accepted: 1 (grey) or 3 (colour)"),
     ({"dataset__name": ""}, "config.dataset.name='': accepted: a name"),
-    (
-        {"dataset__source": "folder", "dataset__data_dir": "no/such"},
-        "config.dataset.data_dir='no/such': accepted: a folder that exists",
-    ),
+    ({"first_trial": 2**32}, "config.first_trial=4294967296: accepted: a whole number from 0 to 1000000"),
     ({"model__width": 0}, "config.model.width=0: accepted"),
     ({"model__dtype": "float16"}, "config.model.dtype='float16': accepted: one of auto, float32, bfloat16"),
     ({"train__batch_size": 63}, "config.train.batch_size=63: accepted: an even number"),

@@ -1,5 +1,6 @@
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -133,13 +134,14 @@ def test_an_altered_image_is_read_or_refused(tmp_path_factory, data):
     suffix = data.draw(st.sampled_from(["png", "jpg"]))
     path = root / "train" / "cat" / f"0.{suffix}"
     save(path, noise(8, 8, 3))
-    save(root / "test" / "cat" / "0.png", noise(8, 8, 3))
+    for other in ("test/cat", "train/dog", "test/dog"):
+        save(root / other / "0.png", noise(8, 8, 3))
     content = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     with contextlib.suppress(Refused):
-        assert load_folder(root).train.images.shape == (1, 8, 8, 3)
+        assert load_folder(root).train.images.shape == (2, 8, 8, 3)
 
 
 @pytest.mark.parametrize(("labels", "seen"), [([0, 1, 2], "0 to 2"), ([-1, 0, 1], "-1 to 1")])
@@ -149,6 +151,30 @@ def test_labels_out_of_range_are_refused(monkeypatch, labels, seen):
     monkeypatch.setitem(data.SOURCES, "folder", lambda *_: broken)
     with pytest.raises(Refused, match=f"labels of its train split run from {seen}; accepted: 0 to 1"):
         load_folder(Path("anywhere"))
+
+
+@pytest.mark.parametrize("data_dir", ["", "no/such"])
+def test_a_folder_that_does_not_exist(data_dir):
+    with pytest.raises(
+        Refused, match=f"config.dataset.data_dir='{data_dir}': accepted: a folder that exists"
+    ):
+        data.load("folder", "pets", data_dir=data_dir, image_size=8, channels=3)
+
+
+def test_one_class_alone_is_refused(folder):
+    for split in ("train", "test"):
+        shutil.rmtree(folder / split / "dog")
+    with pytest.raises(Refused, match="has one class alone; accepted: at least 2"):
+        load_folder(folder)
+
+
+def test_the_digest_tells_any_change(folder):
+    before = data.digest(load_folder(folder))
+    assert data.digest(load_folder(folder)) == before
+    (folder / "train/cat/b.png").rename(folder / "train/cat/c.png")
+    renamed = data.digest(load_folder(folder))
+    save(folder / "train/cat/c.png", noise(8, 8, 3)[::-1])
+    assert len({before, renamed, data.digest(load_folder(folder))}) == 3
 
 
 def test_channel_statistics():

@@ -61,6 +61,7 @@ def test_the_records_keep_the_contract(finished):
     assert all(line["chance"] == 4 for line in lines)
     assert lines[2]["accuracy"] > lines[0]["accuracy"] / 2 > 0
     stored = json.loads((workdir / "config.json").read_text())
+    assert len(stored["data_sha256"]) == 64
     assert set(stored["versions"]) == {"jax", "jaxlib", "flax", "aljax"}
     assert stored["device"] == "2 x cpu"
     assert stored["train"]["epochs"] == 12
@@ -278,7 +279,8 @@ def test_memory_and_open_files_do_not_grow_over_fifty_cycles(small, tmp_path, mo
 
     monkeypatch.setattr(experiment.monitor.Watch, "cycle_done", measuring)
     config = changed(small, trials=1, cycles=50, budget=4, train__epochs=2)
-    config = changed(config, train__milestones=(1,), train__detach_epoch=1)
+    # Two channels that die at a high rate leave batch norm without variance, and gradients explode.
+    config = changed(config, train__milestones=(1,), train__detach_epoch=1, train__learning_rate=0.01)
     experiment.run(config, tmp_path / "run")
     assert len(megabytes) == 50
     print(f"memory at cycles 1, 10 and 50: {megabytes[0]:.0f}, {megabytes[9]:.0f}, {megabytes[49]:.0f} MiB")

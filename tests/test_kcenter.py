@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -88,6 +93,35 @@ def test_devices_agree_on_real_numbers():
     )
     chex.assert_trees_all_equal(np.asarray(one), np.asarray(two))
     assert list(one) == brute_force(features, is_center, ~is_center, 100)
+
+
+@pytest.mark.parametrize("candidates", [3, 9, 10])
+def test_devices_that_hold_nothing_but_padding(candidates):
+    """On eight devices; the last row of all, far off, is no candidate."""
+    code = (
+        "import numpy as np; from aljax import mesh; from aljax.kcenter import k_center_greedy\n"
+        f"points = np.array([[float(x)] for x in range({candidates})] + [[0.4], [1e6]])\n"
+        "rows = np.arange(len(points))\n"
+        f"is_candidate, is_center = rows < {candidates}, rows == {candidates}\n"
+        f"taken = k_center_greedy(points, is_center, is_candidate, {candidates}, mesh=mesh.local(8, 8))\n"
+        "print(taken.tolist())"
+    )
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8", "PYTHONPATH": str(Path(__file__).parents[1])}
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    points = [[float(x)] for x in range(candidates)] + [[0.4]]
+    rows = np.arange(candidates + 1)
+    expected = brute_force(points, rows == candidates, rows < candidates, candidates)
+    assert run.stdout.strip() == str([int(index) for index in expected])
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0, 1000.0])
+def test_points_far_from_the_origin(offset):
+    features = np.asarray(0.1 * jax.random.normal(jax.random.key(2), (300, 32)) + offset)
+    is_center = np.arange(300) < 100
+    taken = k_center_greedy(features, is_center, ~is_center, 40)
+    assert list(taken) == brute_force(features, is_center, ~is_center, 40)
 
 
 def test_many_centers():

@@ -99,8 +99,10 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, content, whole_lines):
 
 
 def test_numbers_that_are_not_numbers_are_not_written(tmp_path):
-    with pytest.raises(RunFailed, match="a result is nan"):
-        records.plain(np.float32("nan"))
+    record = {"trial": 1, "cycle": 2, "C": np.float64(0.5), "uncertainty": "random"}
+    assert records.plain(record) == record
+    with pytest.raises(RunFailed, match="trial 1, cycle 2: test_loss is nan"):
+        records.plain({**record, "test_loss": np.float32("nan")})
     (tmp_path / "cycles.jsonl").touch()
     with pytest.raises(ValueError, match="JSON"):
         records.append(tmp_path / "cycles.jsonl", {"C": float("inf")})
@@ -180,8 +182,20 @@ def test_a_new_directory_gets_its_config(tmp_path):
     opened(tmp_path / "runs" / "a")
 
 
-def test_another_config_is_refused_with_the_fields_that_differ(tmp_path):
+def begin(workdir):
+    """A run directory in which something was selected."""
+    opened(workdir)
+    records.write(workdir / "selections" / "trial-00" / "cycle-01.npz", b"")
+
+
+def test_a_config_under_which_nothing_was_done_may_be_corrected(tmp_path):
     opened(tmp_path)
+    opened(tmp_path, {**CONFIG, "seed": 1})
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 1
+
+
+def test_another_config_is_refused_with_the_fields_that_differ(tmp_path):
+    begin(tmp_path)
     other = {"seed": 1, "train": {"epochs": 3, "milestones": (1,)}, "budget": 5}
     with pytest.raises(Refused) as refusal:
         opened(tmp_path, other)
@@ -192,8 +206,17 @@ def test_another_config_is_refused_with_the_fields_that_differ(tmp_path):
     assert "milestones" not in text
 
 
-def test_other_versions_go_on(tmp_path):
+def test_other_data_are_refused(tmp_path):
+    begin(tmp_path)
+    records.check_same_data(tmp_path, "a" * 64)
     opened(tmp_path)
+    records.check_same_data(tmp_path, "a" * 64)
+    with pytest.raises(Refused, match=r"the data set has changed .* is bbbbbbbbbbbb, was aaaaaaaaaaaa"):
+        records.check_same_data(tmp_path, "b" * 64)
+
+
+def test_other_versions_go_on(tmp_path):
+    begin(tmp_path)
     opened(tmp_path, environment={"versions": {"jax": "2"}, "device": "2 x cpu"})
     assert json.loads((tmp_path / "config.json").read_text())["device"] == "1 x cpu"
 
@@ -207,8 +230,10 @@ def test_a_damaged_config_is_refused(tmp_path, content):
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
+    (tmp_path / f"{records.PARTIAL}thesis").touch()
     with pytest.raises(Refused, match=r"holds thesis\.tex but no config\.json"):
         opened(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3  # and the lock: nothing was removed
 
 
 def test_a_file_in_place_of_the_directory_is_refused(tmp_path):
@@ -239,8 +264,8 @@ def test_a_second_process_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path):
 
 def test_what_a_killed_write_left_is_removed(tmp_path):
     opened(tmp_path)
-    left_over = tmp_path / "selections" / f"{records.PARTIAL}x"
-    left_over.parent.mkdir()
+    left_over = tmp_path / "selections" / "trial-00" / f"{records.PARTIAL}x"
+    left_over.parent.mkdir(parents=True)
     left_over.touch()
     opened(tmp_path)
     assert not left_over.exists()

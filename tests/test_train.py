@@ -208,6 +208,10 @@ def test_the_first_bad_step_is_named(networks, recipe, examples, state, devices)
     fresh = train.init(jax.random.key(0), networks=networks, image_shape=(8, 8, 3))
     _, metrics = run_epochs(fresh, examples, networks, steep, devices, epochs=1)
     assert int(metrics.bad_step) == 2
+    fresh = train.init(jax.random.key(0), networks=networks, image_shape=(8, 8, 3))
+    boundless = recipe._replace(learning_rate=float("inf"))
+    _, metrics = run_epochs(fresh, examples, networks, boundless, devices, epochs=1, num_labeled=8)
+    assert int(metrics.bad_step) == 1  # the only step's loss is finite, its weights are not
 
 
 # Prediction

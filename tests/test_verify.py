@@ -95,6 +95,10 @@ def test_nothing_is_wrong(run):
 def test_an_unfinished_run_is_not_wrong(run):
     lines = (run / "cycles.jsonl").read_bytes().splitlines(keepends=True)
     (run / "cycles.jsonl").write_bytes(b"".join(lines[:3]))
+    assert "summary.json: there, though 3 cycles are not the whole run" in found(run)
+    (run / "summary.json").unlink()
+    half = "checkpoints/trial-04/cycle-02-attempt-0-epoch-0001-0123456789abcdef.orbax-checkpoint-tmp"
+    (run / half).mkdir(parents=True)
     assert found(run) == []
 
 
@@ -125,6 +129,11 @@ DAMAGE = {
     ),
     "labeled": (lambda run: rewrite(run / "cycles.jsonl", 2, labeled=5), "cycles.jsonl:2: labeled is 5, and"),
     "timings": (lambda run: (run / "timings.jsonl").unlink(), "timings.jsonl: 0 lines for 4 complete cycles"),
+    "no lines": (
+        lambda run: (run / "cycles.jsonl").write_bytes(b""),
+        "timings.jsonl: 4 lines for 0 complete",
+    ),
+    "no cycles": (lambda run: (run / "cycles.jsonl").unlink(), "cycles.jsonl: missing"),
     "no selections": (
         lambda run: records.selections_path(run, 4, 1).unlink(),
         "selections/trial-04/cycle-01.npz: missing",
