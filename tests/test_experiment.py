@@ -10,12 +10,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import chex
 import jax
 import numpy as np
 import pytest
 from test_config import changed, load
 
-from aljax import agreement, experiment, pool, records, strategies, verify
+from aljax import agreement, checkpoints, experiment, mesh, pool, records, strategies, train, verify
 from aljax.errors import Refused, RunFailed
 from benchmarks.faults import SMALL, launch, results, start
 
@@ -288,11 +289,16 @@ def test_memory_and_open_files_do_not_grow_over_fifty_cycles(small, tmp_path, mo
     assert max(files[9:]) <= files[9]
 
 
+def run_directory(workdir, config):
+    with records.opened(workdir, config, {"versions": {}, "device": ""}):
+        return workdir
+
+
 def test_a_cycle_trains_afresh(small, finished, tmp_path):
     """The model of cycle 3 depends on its labels alone, not on the models before it."""
     workdir, _, _ = finished
     devices = experiment.local_mesh(small)
-    study = experiment.prepare(small, tmp_path, devices)
+    study = experiment.prepare(small, run_directory(tmp_path, small), devices)
     images = pool.unlabeled(1300)
     for cycle in (1, 2, 3):
         chosen = records.load_selections(records.selections_path(workdir, 0, cycle))
@@ -303,8 +309,24 @@ def test_a_cycle_trains_afresh(small, finished, tmp_path):
     assert float(progress.metrics.cross_entropy) == pytest.approx(recorded, rel=1e-4)
 
 
+def test_one_model_selects_alike_on_one_and_two_devices(small, tmp_path):
+    selected = []
+    for count in (1, 2):
+        config = changed(small, devices=count)
+        study = experiment.prepare(
+            config, run_directory(tmp_path / str(count), config), experiment.local_mesh(config)
+        )
+        images = pool.label(pool.unlabeled(1300), np.arange(0, 600, 15, dtype=np.int32))
+        state = train.init(study.key, networks=study.networks, image_shape=(8, 8, 1))
+        progress = checkpoints.Progress(0, 12, state, train.no_metrics())
+        progress = jax.device_put(progress, mesh.everywhere(study.mesh))
+        selected.append(experiment.select(study, images, progress, 0, 3, experiment.Clock()))
+    chex.assert_trees_all_equal(selected[0]._replace(scores=0), selected[1]._replace(scores=0))
+    chex.assert_trees_all_close(selected[0].scores, selected[1].scores, atol=1e-5)
+
+
 def test_what_one_use_of_randomness_draws_leaves_the_others_alone(small, tmp_path):
-    study = experiment.prepare(small, tmp_path, experiment.local_mesh(small))
+    study = experiment.prepare(small, run_directory(tmp_path, small), experiment.local_mesh(small))
     names = ("subset", "uncertainty", "diversity", "weights", "batches")
     keys = [
         tuple(jax.random.key_data(experiment.key_of(study, trial, cycle, name)).tolist())
