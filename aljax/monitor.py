@@ -45,10 +45,11 @@ class Watch:
         self._bar.update(self._cycles, completed=self._done)
 
     def epoch_done(self, trial: int, cycle: int, epoch: int, metrics: EpochMetrics) -> None:
-        """Shows an epoch (counted from 1); raises NotFinite where its loss was not a finite number."""
+        """Shows an epoch (counted from 1); raises NotFinite where its loss or weights were not finite."""
         if bad_step := int(metrics.bad_step):
             raise NotFinite(
-                f"trial {trial}, cycle {cycle}, epoch {epoch}, step {bad_step}: the loss is not finite"
+                f"trial {trial}, cycle {cycle}, epoch {epoch}, step {bad_step}: "
+                "the loss or a weight is not finite"
             )
         self._bar.update(self._epochs_bar, completed=epoch, description=f"epoch {epoch} of {self._epochs}")
         self._bar.update(

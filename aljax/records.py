@@ -87,13 +87,10 @@ def _take(lock: IO[bytes], workdir: Path) -> None:
 def _begin(workdir: Path, config: Record, environment: Record) -> None:
     """Writes the config, or compares it with the one that is there; removes what a kill left."""
     path = workdir / "config.json"
-    if path.exists():
-        stored = _stored_config(path)
-        results = [*workdir.glob("selections/*/*"), *(p for p in [workdir / "cycles.jsonl"] if _size(p))]
-        if results:
-            _check_same_config(path, stored, config, environment)
-    else:
-        stored, results = None, []
+    cycles = workdir / "cycles.jsonl"
+    begun = any(workdir.glob("selections/*/*")) or (cycles.exists() and cycles.stat().st_size > 0)
+    stored = _stored_config(path) if path.exists() else None
+    if stored is None:
         foreign = sorted(
             name for name in os.listdir(workdir) if name != ".lock" and not name.startswith(PARTIAL)
         )
@@ -102,17 +99,15 @@ def _begin(workdir: Path, config: Record, environment: Record) -> None:
                 f"--workdir={workdir}: holds {foreign[0]} but no config.json; accepted: "
                 "an empty folder or a run directory"
             )
+    elif begun:
+        _check_same_config(path, stored, config, environment)
     for left_over in [*workdir.glob(f"{PARTIAL}*"), *workdir.glob(f"selections/*/{PARTIAL}*")]:
         left_over.unlink()
-    if not results and stored != {**_as_json(config), **_as_json(environment)}:
+    if not begun and stored != {**_as_json(config), **_as_json(environment)}:
         write(path, (json.dumps({**config, **environment}, indent=2) + "\n").encode())
     for name in ("cycles.jsonl", "timings.jsonl"):
         if not (workdir / name).exists():
             write(workdir / name, b"")
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def _as_json(value: Record) -> Record:

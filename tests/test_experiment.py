@@ -368,7 +368,9 @@ def test_training_that_diverged_is_tried_again_with_other_weights(small, tmp_pat
 
 def test_a_loss_that_is_not_finite_names_its_place(small, tmp_path):
     config = changed(small, train__learning_rate=1e30)
-    with pytest.raises(RunFailed, match="trial 0, cycle 1, epoch 1, step 2: the loss is not finite"):
+    with pytest.raises(
+        RunFailed, match="trial 0, cycle 1, epoch 1, step 2: the loss or a weight is not finite"
+    ):
         experiment.run(config, tmp_path / "run")
     assert lines_of(tmp_path / "run") == []
     assert not list((tmp_path / "run").glob("checkpoints/*/*"))
