@@ -5,49 +5,32 @@ before, record how far they agree, label the uncertainty batch, train afresh on 
 evaluate. In cycle 1 there is no model, and both selections are random.
 """
 
-import importlib.metadata
 import time
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
-from jax.sharding import Mesh
 
-import aljax
 from aljax import (
     agreement,
     checkpoints,
-    data,
+    files,
     mesh,
-    models,
     monitor,
     pool,
     records,
     report,
     scoring,
+    selections,
     strategies,
     train,
 )
 from aljax import config as fields
-from aljax.errors import Interrupted, NotFinite, Refused, RunFailed
-
-
-class Study(NamedTuple):
-    """What stays the same over all trials and cycles."""
-
-    config: Mapping[str, Any]
-    workdir: Path
-    networks: train.Networks
-    recipe: train.Recipe
-    mesh: Mesh
-    train_set: train.Examples
-    test_set: train.Examples
-    key: jax.Array
+from aljax.errors import Refused, RunFailed
+from aljax.fitting import fit
+from aljax.study import Study, chunk, environment, key_of, local_mesh, prepare
 
 
 def run(config: Mapping[str, Any], workdir: str | Path) -> None:
@@ -82,51 +65,23 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
         report.finish(workdir, lines)
 
 
-def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
-    """Loads the data set and puts it on the devices."""
-    dataset = data.load(**config["dataset"])
-    fields.check_fits(config, dataset)
-    records.check_same_data(workdir, data.digest(dataset))
-    mean, std = data.channel_statistics(dataset.train.images)
-    train_set, test_set = (
-        train.Examples(*jax.device_put((split.images, split.labels, mean, std), mesh.everywhere(devices)))
-        for split in (dataset.train, dataset.test)
-    )
-    dtype = config["model"]["dtype"]
-    if dtype == "auto":
-        dtype = "float32" if devices.devices.flat[0].platform == "cpu" else "bfloat16"
-    backbone = models.ResNet18(len(dataset.class_names), config["model"]["width"], jnp.dtype(dtype))
-    return Study(
-        config=config,
-        workdir=workdir,
-        networks=train.Networks(backbone, models.LossPredictor()),
-        recipe=train.Recipe(**{**config["train"], "milestones": tuple(config["train"]["milestones"])}),
-        mesh=devices,
-        train_set=train_set,
-        test_set=test_set,
-        key=jax.random.key(config["seed"]),
-    )
-
-
-def run_trial(study: Study, trial: int, lines: list[records.Record], watch: monitor.Watch) -> None:
+def run_trial(study: Study, trial: int, lines: list[files.Record], watch: monitor.Watch) -> None:
     """Runs the cycles of one trial after those whose `lines` stand in the records."""
     images = pool.unlabeled(len(study.train_set.labels))
     progress = None
     for cycle in range(1, study.config["cycles"] + 1):
-        path = records.selections_path(study.workdir, trial, cycle)
-        selections = records.load_selections(path)
+        path = selections.path_of(study.workdir, trial, cycle)
+        chosen = selections.load(path)
         clock = Clock()
-        if selections is None:
+        if chosen is None:
             if cycle > 1 and progress is None:
                 progress = fit(study, images, trial, cycle - 1, watch)
                 clock.lap("recover")
-            selections = select(study, images, progress, trial, cycle, clock)
-            records.save_selections(path, selections)
+            chosen = select(study, images, progress, trial, cycle, clock)
+            selections.save(path, chosen)
         try:
-            compared = agreement.compare(
-                selections.uncertainty, selections.diversity, study.config["subset_size"]
-            )
-            images = pool.label(images, selections.uncertainty)
+            compared = agreement.compare(chosen.uncertainty, chosen.diversity, study.config["subset_size"])
+            images = pool.label(images, chosen.uncertainty)
         except ValueError as error:
             raise Refused(f"{path}: {error}; accepted: the file of this run") from error
         clock.lap("record")
@@ -165,8 +120,8 @@ def run_trial(study: Study, trial: int, lines: list[records.Record], watch: moni
         }
         line = records.plain(line)
         clock.lap("evaluate")
-        records.append(study.workdir / "timings.jsonl", {"trial": trial, "cycle": cycle, **clock.seconds})
-        records.append(study.workdir / "cycles.jsonl", line)
+        files.append(study.workdir / "timings.jsonl", {"trial": trial, "cycle": cycle, **clock.seconds})
+        files.append(study.workdir / "cycles.jsonl", line)
         watch.cycle_done(line)
 
 
@@ -177,7 +132,7 @@ def select(
     trial: int,
     cycle: int,
     clock: "Clock",
-) -> records.Selections:
+) -> selections.Selections:
     """Draws the sub-pool of a cycle, and lets both strategies select from it."""
     config = study.config
     subset = pool.draw_subset(key_of(study, trial, cycle, "subset"), images, config["subset_size"])
@@ -206,102 +161,9 @@ def select(
     except RunFailed as error:
         raise RunFailed(f"trial {trial}, cycle {cycle}: {error}") from error
     clock.lap("select")
-    return records.Selections(
+    return selections.Selections(
         subset, subset[uncertainty.chosen], subset[diversity.chosen], uncertainty.scores
     )
-
-
-def fit(
-    study: Study, images: pool.Pool, trial: int, cycle: int, watch: monitor.Watch
-) -> checkpoints.Progress:
-    """Trains afresh on all labels; from the cycle's newest checkpoint where there is one.
-
-    Where training goes astray it begins again with other weights, `config.retries` times.
-    """
-    folder = study.workdir / "checkpoints" / f"trial-{trial:02d}"
-
-    def fresh(attempt: int) -> checkpoints.Progress:
-        name = "weights" if attempt == 0 else f"weights of attempt {attempt}"
-        state = train.init(
-            key_of(study, trial, cycle, name),
-            networks=study.networks,
-            image_shape=study.train_set.images.shape[1:],
-        )
-        return checkpoints.Progress(attempt, 0, state, train.no_metrics())
-
-    first = fresh(0)
-    progress = checkpoints.latest(folder, cycle, like=first) or first
-    while True:
-        try:
-            return fit_on(study, images, trial, cycle, watch, folder, progress)
-        except NotFinite as error:
-            if progress.attempt == study.config["retries"]:
-                raise
-            logging.warning("%s; trying again with other weights", error)
-            progress = fresh(progress.attempt + 1)
-
-
-def fit_on(
-    study: Study,
-    images: pool.Pool,
-    trial: int,
-    cycle: int,
-    watch: monitor.Watch,
-    folder: Path,
-    start: checkpoints.Progress,
-) -> checkpoints.Progress:
-    """Trains on from `start` to the last epoch, with checkpoints in `folder`."""
-    everywhere = mesh.everywhere(study.mesh)
-    capacity = study.config["cycles"] * study.config["budget"]
-    labeled, num_labeled = jax.device_put(
-        (pool.padded(images, capacity), np.int32(len(images.labeled))), everywhere
-    )
-    batches_key = key_of(study, trial, cycle, "batches")
-    progress = start._replace(state=jax.device_put(start.state, everywhere))
-    told, saved = start.epoch, time.monotonic()
-
-    def tell() -> None:
-        nonlocal told
-        if progress.epoch > told:
-            watch.epoch_done(trial, cycle, progress.epoch, progress.metrics)
-            told = progress.epoch
-
-    for epoch in range(start.epoch, study.recipe.epochs):
-        state, metrics = train.train_epoch(
-            progress.state,
-            study.train_set,
-            labeled,
-            num_labeled,
-            np.int32(epoch),
-            batches_key,
-            networks=study.networks,
-            recipe=study.recipe,
-            sharding=mesh.spread(study.mesh),
-        )
-        tell()  # of the epoch before this one, so that the device never waits for the host
-        progress = checkpoints.Progress(start.attempt, epoch + 1, state, metrics)
-        stop = watch.stop_requested
-        overdue = time.monotonic() - saved > 60 * study.config["checkpoint_minutes"]
-        if stop or (overdue and progress.epoch < study.recipe.epochs):
-            tell()
-            checkpoints.save(folder, cycle, progress)
-            saved = time.monotonic()
-        if stop:
-            raise Interrupted(
-                stop,
-                f"stopped in trial {trial}, cycle {cycle}, after epoch {progress.epoch}; "
-                "the same command goes on from there",
-            )
-    if progress.epoch > start.epoch:
-        tell()
-        checkpoints.save(folder, cycle, progress)
-    return progress
-
-
-def key_of(study: Study, trial: int, cycle: int, name: str) -> jax.Array:
-    """The key of one use of randomness: each trial, cycle and name has its own."""
-    key = jax.random.fold_in(study.key, np.uint32(zlib.crc32(name.encode())))
-    return jax.random.fold_in(jax.random.fold_in(key, trial), cycle)
 
 
 def strategy_names(study: Study, cycle: int) -> tuple[str, str]:
@@ -309,28 +171,6 @@ def strategy_names(study: Study, cycle: int) -> tuple[str, str]:
     if cycle == 1:
         return "random", "random"
     return study.config["uncertainty"], study.config["diversity"]
-
-
-def chunk(study: Study) -> int:
-    """Images scored in one pass; a multiple of the number of devices, as the batch is."""
-    return 4 * study.recipe.batch_size
-
-
-def local_mesh(config: Mapping[str, Any]) -> Mesh:
-    """The devices of this host that the config asks for."""
-    try:
-        return mesh.local(config["devices"], config["train"]["batch_size"])
-    except ValueError as error:
-        raise Refused(
-            f"config.devices={config['devices']}: {error}; accepted: 0 for all, or fewer"
-        ) from error
-
-
-def environment(devices: Mesh) -> records.Record:
-    """What a run's numbers depend on beside its config."""
-    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax")}
-    kind = devices.devices.flat[0].device_kind
-    return {"versions": {**versions, "aljax": aljax.__version__}, "device": f"{devices.size} x {kind}"}
 
 
 class Clock:

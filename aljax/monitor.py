@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from aljax.curves import Curves
 from aljax.errors import NotFinite
-from aljax.records import Record
+from aljax.files import Record
 from aljax.train import EpochMetrics
 
 TRAIN_CURVES = ("cross_entropy", "ranking_loss", "accuracy")  # a point per epoch

@@ -1,7 +1,6 @@
 """The run directory: what a run has found, written so that nothing is lost or counted twice.
 
-A (trial, cycle) is complete when its line stands in cycles.jsonl. Files are written whole
-(beside their place, then renamed into it) and lines are appended whole and flushed to disk.
+A (trial, cycle) is complete when its line stands in cycles.jsonl.
 """
 
 import contextlib
@@ -10,35 +9,19 @@ import json
 import math
 import os
 import sys
-import tempfile
-import zipfile
 from collections.abc import Iterator, Sequence
-from io import BytesIO
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO
 
-import numpy as np
 from absl import logging
 
 from aljax.errors import Refused, RunFailed
-
-Record = dict[str, Any]
+from aljax.files import PARTIAL, Record, encoded, read_lines, write
 
 # What ran, not what was asked for: a run may be continued where these differ.
 ENVIRONMENT = ("versions", "device")
 
 DATA = "data_sha256"  # in config.json, the digest of the data set
-
-PARTIAL = ".partial-"  # begins the name of a file that is not complete yet
-
-
-class Selections(NamedTuple):
-    """What was chosen in one cycle, as indices of the data set's training images."""
-
-    subset: np.ndarray  # [M] int32, rising
-    uncertainty: np.ndarray  # [B] int32, in the order of choice
-    diversity: np.ndarray  # [B] int32, in the order of choice
-    scores: np.ndarray  # the uncertainty strategy's, of the subset, [M] float32; or [0]
 
 
 @contextlib.contextmanager
@@ -205,7 +188,7 @@ def completed(workdir: Path, plan: Sequence[tuple[int, int]]) -> list[Record]:
     timings = _repaired(workdir / "timings.jsonl")
     kept = [line for line in timings if (line.get("trial"), line.get("cycle")) in done]
     if kept != timings:
-        write(workdir / "timings.jsonl", b"".join(map(_encoded, kept)))
+        write(workdir / "timings.jsonl", b"".join(map(encoded, kept)))
     return lines
 
 
@@ -220,118 +203,6 @@ def _repaired(path: Path) -> list[Record]:
         except OSError as error:
             raise Refused(f"{path}: {error.strerror}; accepted: a file that can be written") from error
     return lines
-
-
-def read_lines(path: Path) -> tuple[list[Record], int]:
-    """The records of a .jsonl file, and how many bytes of it they take up.
-
-    A last line that was not written to its end is left out of both.
-
-    Raises:
-      Refused: if another line is not a JSON object, naming the file and the line.
-    """
-    content = path.read_bytes() if path.exists() else b""
-    raw = content.splitlines(keepends=True)
-    records, length = [], 0
-    for number, line in enumerate(raw, start=1):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if not (isinstance(record, dict) and line.endswith(b"\n")):
-            if number == len(raw):
-                break
-            raise Refused(f"{path}:{number}: damaged; accepted: a line as aljax wrote it")
-        records.append(record)
-        length += len(line)
-    return records, length
-
-
-def append(path: Path, record: Record) -> None:
-    """Appends a record to a file that exists, as one line, on the disk when this returns.
-
-    Raises:
-      RunFailed: if it could not be written; the file then holds what it held before.
-    """
-    line = _encoded(record)
-    try:
-        with open(path, "r+b", buffering=0) as file:  # which does not make a file that has vanished
-            before = file.seek(0, os.SEEK_END)
-            try:
-                if file.write(line) != len(line):
-                    raise OSError(0, "no room left for a whole line")
-                os.fsync(file.fileno())
-            except OSError:
-                file.truncate(before)
-                raise
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise RunFailed(f"{path}: could not be written ({error.strerror})") from error
-
-
-def write(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all, on the disk when this returns.
-
-    Raises:
-      RunFailed: if it could not be written; what stood there before stays.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=PARTIAL, delete=False) as file:
-            try:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-                os.chmod(file.name, 0o644)
-                os.replace(file.name, path)
-            except OSError:
-                os.unlink(file.name)
-                raise
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise RunFailed(f"{path}: could not be written ({error.strerror})") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _encoded(record: Record) -> bytes:
-    return (json.dumps(record, allow_nan=False) + "\n").encode()
-
-
-def selections_path(workdir: Path, trial: int, cycle: int) -> Path:
-    """Where the selections of one cycle lie."""
-    return workdir / "selections" / f"trial-{trial:02d}" / f"cycle-{cycle:02d}.npz"
-
-
-def save_selections(path: Path, selections: Selections) -> None:
-    """Writes the selections of one cycle; equal selections give equal bytes."""
-    buffer = BytesIO()
-    np.savez(buffer, **selections._asdict())
-    write(path, buffer.getvalue())
-
-
-def load_selections(path: Path) -> Selections | None:
-    """Reads them back; None where there are none, or (said in a warning) they are damaged.
-
-    The file's own checksums tell damage; pickled content is not read.
-    """
-    if not path.exists():
-        return None
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if (name := archive.testzip()) is not None:
-                raise ValueError(f"checksum of {name} differs")
-        with np.load(path, allow_pickle=False) as arrays:
-            return Selections(*(arrays[name] for name in Selections._fields))
-    except Exception as error:  # of a damaged archive, almost any kind
-        logging.warning("%s: damaged, and not used (%s)", path, error)
-        return None
 
 
 def plain(record: Record) -> Record:

@@ -18,22 +18,23 @@ from rich.table import Table
 from scipy.stats import t as student_t
 
 from aljax import records
+from aljax.files import Record, write
 
 MEASURES = ("accuracy", "overlap", "C", "kappa", "jaccard", "test_loss", "train_loss")
 
 
-def finish(workdir: Path, lines: Sequence[records.Record]) -> None:
+def finish(workdir: Path, lines: Sequence[Record]) -> None:
     """Writes summary.csv and summary.json, and prints the table and where the run directory is."""
     for name, content in files(lines).items():
         path = workdir / name
         if not path.exists() or path.read_bytes() != content:
-            records.write(path, content)
+            write(path, content)
     console = Console()
     console.print(table(summarize(lines)))
     console.print(f"run directory: {workdir}", highlight=False, soft_wrap=True)
 
 
-def files(lines: Sequence[records.Record]) -> dict[str, bytes]:
+def files(lines: Sequence[Record]) -> dict[str, bytes]:
     """The contents of the summary's files by their names."""
     rows = summarize(lines)
     flat = [{name.replace(".", "_"): value for name, value in records.flatten(row).items()} for row in rows]
@@ -47,7 +48,7 @@ def files(lines: Sequence[records.Record]) -> dict[str, bytes]:
     }
 
 
-def summarize(lines: Sequence[records.Record]) -> list[dict[str, Any]]:
+def summarize(lines: Sequence[Record]) -> list[dict[str, Any]]:
     """One row per cycle: its number, labels, trials, chance overlap, and each of `MEASURES`.
 
     Args:

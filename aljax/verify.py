@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from aljax import agreement, checkpoints, records, report
+from aljax import agreement, checkpoints, files, records, report, selections
 from aljax import config as fields
 from aljax.errors import Refused
 
@@ -54,10 +54,10 @@ def problems(workdir: Path) -> Iterator[str]:
         yield f"{workdir / 'summary.json'}: there, though {len(lines)} cycles are not the whole run"
 
 
-def _lines(path: Path, config: dict[str, Any]) -> Generator[str, None, list[records.Record]]:
+def _lines(path: Path, config: dict[str, Any]) -> Generator[str, None, list[files.Record]]:
     """The lines that are right up to the first that is not, which is yielded as a problem."""
     try:
-        lines, length = records.read_lines(path)
+        lines, length = files.read_lines(path)
     except (Refused, OSError) as error:
         yield str(error)
         return []
@@ -75,27 +75,27 @@ def _lines(path: Path, config: dict[str, Any]) -> Generator[str, None, list[reco
 
 
 def _cycle(
-    workdir: Path, number: int, line: records.Record, config: dict[str, Any], labeled: set[int]
+    workdir: Path, number: int, line: files.Record, config: dict[str, Any], labeled: set[int]
 ) -> Iterator[str]:
     """Checks one line against its selections; adds what was labeled to `labeled`."""
     where = f"{workdir / 'cycles.jsonl'}:{number}"
-    path = records.selections_path(workdir, line["trial"], line["cycle"])
+    path = selections.path_of(workdir, line["trial"], line["cycle"])
     budget, subset_size = config["budget"], config["subset_size"]
-    selections = records.load_selections(path)
-    if selections is None:
+    chosen = selections.load(path)
+    if chosen is None:
         yield f"{path}: {'damaged' if path.exists() else 'missing'}"
         return
-    subset, uncertainty, diversity, scores = selections
+    subset, uncertainty, diversity, scores = chosen
     subset_set = set(subset.tolist())
     if subset.shape != (subset_size,) or len(subset_set) != subset_size or np.any(np.diff(subset) <= 0):
         yield f"{path}: the sub-pool is not {subset_size} different images in rising order"
     if again := subset_set & labeled:
         yield f"{path}: {len(again)} images of the sub-pool were labeled before"
-    for name, chosen in (("uncertainty", uncertainty), ("diversity", diversity)):
-        if chosen.shape != (budget,) or len(set(chosen.tolist())) != budget:
+    for name, batch in (("uncertainty", uncertainty), ("diversity", diversity)):
+        if batch.shape != (budget,) or len(set(batch.tolist())) != budget:
             yield f"{path}: the {name} selection is not {budget} different images"
             return
-        if strange := set(chosen.tolist()) - subset_set:
+        if strange := set(batch.tolist()) - subset_set:
             yield f"{path}: {len(strange)} images of the {name} selection are not in the sub-pool"
     if scores.shape not in ((subset_size,), (0,)) or not np.all(np.isfinite(scores)):
         yield f"{path}: the scores are not {subset_size} finite numbers"
@@ -110,7 +110,7 @@ def _cycle(
             yield f"{where}: {name} is {line.get(name)!r}, not a number"
 
 
-def _summary(workdir: Path, lines: Sequence[records.Record]) -> Iterator[str]:
+def _summary(workdir: Path, lines: Sequence[files.Record]) -> Iterator[str]:
     for name, content in report.files(lines).items():
         path = workdir / name
         if not path.exists():
@@ -132,6 +132,6 @@ def main(arguments: Sequence[str]) -> int:
     for problem in found:
         print(problem)
     if not found:
-        count = len(records.read_lines(workdir / "cycles.jsonl")[0])
+        count = len(files.read_lines(workdir / "cycles.jsonl")[0])
         print(f"{workdir}: {count} complete cycles, and nothing wrong with them")
     return 1 if found else 0

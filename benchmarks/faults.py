@@ -21,7 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from aljax import records, verify
+from aljax import files, verify
 
 ROOT = Path(__file__).parents[1]
 SMALL = {
@@ -88,9 +88,9 @@ def progress_of(workdir: Path) -> tuple[int, str]:
     """How many cycles are complete, and what a run was at when it was killed."""
     if not (workdir / "cycles.jsonl").exists():
         return 0, "starting"
-    lines = len(records.read_lines(workdir / "cycles.jsonl")[0])
+    lines = len(files.read_lines(workdir / "cycles.jsonl")[0])
     selections = len(list(workdir.glob("selections/*/*.npz")))
-    if list(workdir.rglob("*.orbax-checkpoint-tmp*")) or list(workdir.rglob(f"{records.PARTIAL}*")):
+    if list(workdir.rglob("*.orbax-checkpoint-tmp*")) or list(workdir.rglob(f"{files.PARTIAL}*")):
         return lines, "writing"
     return lines, "training" if selections > lines else "loading, scoring"
 
@@ -179,7 +179,7 @@ def main() -> None:
     }
     print(json.dumps(figures, indent=2))
     if options.out:
-        records.write(options.out, (json.dumps(figures, indent=2) + "\n").encode())
+        files.write(options.out, (json.dumps(figures, indent=2) + "\n").encode())
     told = all(status in (1, 2) and one_line for _, status, one_line in full)
     sys.exit(0 if told and not differing and not lost else 1)
 

@@ -16,8 +16,22 @@ import numpy as np
 import pytest
 from test_config import changed, load
 
-from aljax import agreement, checkpoints, experiment, mesh, pool, records, strategies, train, verify
+from aljax import (
+    agreement,
+    checkpoints,
+    experiment,
+    files,
+    mesh,
+    pool,
+    records,
+    selections,
+    strategies,
+    train,
+    verify,
+)
 from aljax.errors import Refused, RunFailed
+from aljax.fitting import fit
+from aljax.study import key_of, local_mesh, prepare
 from benchmarks.faults import SMALL, launch, results, start
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +48,7 @@ def cache(tmp_path_factory):
 
 
 def lines_of(workdir):
-    return records.read_lines(workdir / "cycles.jsonl")[0]
+    return files.read_lines(workdir / "cycles.jsonl")[0]
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +80,7 @@ def test_the_records_keep_the_contract(finished):
     assert set(stored["versions"]) == {"jax", "jaxlib", "flax", "aljax"}
     assert stored["device"] == "2 x cpu"
     assert stored["train"]["epochs"] == 12
-    timings, _ = records.read_lines(workdir / "timings.jsonl")
+    timings, _ = files.read_lines(workdir / "timings.jsonl")
     assert len(timings) == 6
     assert all({"score", "select", "train", "evaluate"} <= set(timing) for timing in timings)
     assert list((workdir / "tensorboard" / "trial-01").glob("events*"))
@@ -77,7 +91,7 @@ def test_the_selections_are_those_of_the_protocol(finished):
     for trial in range(2):
         labeled = pool.unlabeled(1300)
         for cycle in (1, 2, 3):
-            chosen = records.load_selections(records.selections_path(workdir, trial, cycle))
+            chosen = selections.load(selections.path_of(workdir, trial, cycle))
             assert chosen.subset.shape == (100,)
             assert not set(chosen.subset) & set(labeled.labeled)
             assert set(chosen.uncertainty) | set(chosen.diversity) <= set(chosen.subset)
@@ -159,7 +173,7 @@ def interrupted(finished, workdir, lines):
     content = (workdir / "cycles.jsonl").read_bytes().splitlines(keepends=True)
     (workdir / "cycles.jsonl").write_bytes(b"".join(content[:lines]))
     for trial, cycle in [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3)][lines + 1 :]:
-        records.selections_path(workdir, trial, cycle).unlink()
+        selections.path_of(workdir, trial, cycle).unlink()
     shutil.rmtree(workdir / "checkpoints")
     return workdir
 
@@ -168,7 +182,7 @@ def interrupted(finished, workdir, lines):
 def test_damaged_selections_and_lost_checkpoints_are_made_again(small, finished, tmp_path, cycle, caplog):
     workdir = interrupted(finished, tmp_path / "damaged", lines=2)
     if cycle:
-        path = records.selections_path(workdir, 0, cycle)
+        path = selections.path_of(workdir, 0, cycle)
         path.write_bytes(path.read_bytes()[:-40])
     experiment.run(small, workdir)
     assert ("damaged, and not used" in caplog.text) == bool(cycle)
@@ -191,14 +205,14 @@ def test_a_damaged_checkpoint_of_the_cycle_under_way_is_not_used(small, finished
 
 def test_selections_of_another_run_are_refused(small, finished, tmp_path):
     workdir = interrupted(finished, tmp_path / "mixed", lines=5)
-    path = records.selections_path(workdir, 1, 2)
-    chosen = records.load_selections(path)
-    records.save_selections(path, chosen._replace(diversity=chosen.uncertainty))
+    path = selections.path_of(workdir, 1, 2)
+    chosen = selections.load(path)
+    selections.save(path, chosen._replace(diversity=chosen.uncertainty))
     with pytest.raises(
         Refused, match=r"cycle-02\.npz: the selections share 20 images, and cycles\.jsonl says"
     ):
         experiment.run(small, workdir)
-    shutil.copy(records.selections_path(workdir, 1, 1), path)
+    shutil.copy(selections.path_of(workdir, 1, 1), path)
     with pytest.raises(Refused, match=r"cycle-02\.npz: a batch holds an image that is already labeled"):
         experiment.run(small, workdir)
 
@@ -297,14 +311,14 @@ def run_directory(workdir, config):
 def test_a_cycle_trains_afresh(small, finished, tmp_path):
     """The model of cycle 3 depends on its labels alone, not on the models before it."""
     workdir, _, _ = finished
-    devices = experiment.local_mesh(small)
-    study = experiment.prepare(small, run_directory(tmp_path, small), devices)
+    devices = local_mesh(small)
+    study = prepare(small, run_directory(tmp_path, small), devices)
     images = pool.unlabeled(1300)
     for cycle in (1, 2, 3):
-        chosen = records.load_selections(records.selections_path(workdir, 0, cycle))
+        chosen = selections.load(selections.path_of(workdir, 0, cycle))
         images = pool.label(images, chosen.uncertainty)
     with experiment.monitor.watching(12, [(0, 3)], [], tmp_path) as watch:
-        progress = experiment.fit(study, images, 0, 3, watch)
+        progress = fit(study, images, 0, 3, watch)
     recorded = lines_of(workdir)[2]["train_loss"]
     assert float(progress.metrics.cross_entropy) == pytest.approx(recorded, rel=1e-4)
 
@@ -313,9 +327,7 @@ def test_one_model_selects_alike_on_one_and_two_devices(small, tmp_path):
     selected = []
     for count in (1, 2):
         config = changed(small, devices=count)
-        study = experiment.prepare(
-            config, run_directory(tmp_path / str(count), config), experiment.local_mesh(config)
-        )
+        study = prepare(config, run_directory(tmp_path / str(count), config), local_mesh(config))
         images = pool.label(pool.unlabeled(1300), np.arange(0, 600, 15, dtype=np.int32))
         state = train.init(study.key, networks=study.networks, image_shape=(8, 8, 1))
         progress = checkpoints.Progress(0, 12, state, train.no_metrics())
@@ -326,10 +338,10 @@ def test_one_model_selects_alike_on_one_and_two_devices(small, tmp_path):
 
 
 def test_what_one_use_of_randomness_draws_leaves_the_others_alone(small, tmp_path):
-    study = experiment.prepare(small, run_directory(tmp_path, small), experiment.local_mesh(small))
+    study = prepare(small, run_directory(tmp_path, small), local_mesh(small))
     names = ("subset", "uncertainty", "diversity", "weights", "batches")
     keys = [
-        tuple(jax.random.key_data(experiment.key_of(study, trial, cycle, name)).tolist())
+        tuple(jax.random.key_data(key_of(study, trial, cycle, name)).tolist())
         for trial in range(3)
         for cycle in range(1, 4)
         for name in names

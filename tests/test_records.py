@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aljax import records
+from aljax import files, records, selections
 from aljax.errors import Refused, RunFailed
 
 PLAN = [(trial, cycle) for trial in range(2) for cycle in (1, 2)]
@@ -29,8 +29,8 @@ def cycles(tmp_path):
     path.touch()
     (tmp_path / "timings.jsonl").touch()
     for trial, cycle in PLAN[:3]:
-        records.append(path, line(trial, cycle))
-        records.append(tmp_path / "timings.jsonl", {"trial": trial, "cycle": cycle, "train": 1.0})
+        files.append(path, line(trial, cycle))
+        files.append(tmp_path / "timings.jsonl", {"trial": trial, "cycle": cycle, "train": 1.0})
     return path
 
 
@@ -46,14 +46,14 @@ def test_a_half_written_last_line_is_dropped_wherever_it_was_cut(cycles):
         cycles.write_bytes(whole[:cut])
         assert len(records.completed(cycles.parent, PLAN)) == 2
         assert cycles.read_bytes() == whole[:last]
-    records.append(cycles, line(1, 1))
+    files.append(cycles, line(1, 1))
     assert cycles.read_bytes() == whole
 
 
 def test_timings_are_cut_to_the_complete_cycles(cycles):
-    records.append(cycles.parent / "timings.jsonl", {"trial": 1, "cycle": 2, "train": 1.0})
+    files.append(cycles.parent / "timings.jsonl", {"trial": 1, "cycle": 2, "train": 1.0})
     records.completed(cycles.parent, PLAN)
-    timings, _ = records.read_lines(cycles.parent / "timings.jsonl")
+    timings, _ = files.read_lines(cycles.parent / "timings.jsonl")
     assert [(timing["trial"], timing["cycle"]) for timing in timings] == PLAN[:3]
 
 
@@ -92,7 +92,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, content, whole_lines):
     path = tmp_path_factory.mktemp("fuzz") / "cycles.jsonl"
     path.write_bytes(b'{"trial": 0}\n' * whole_lines + content)
     with contextlib.suppress(Refused):
-        lines, length = records.read_lines(path)
+        lines, length = files.read_lines(path)
         assert len(lines) >= whole_lines
         assert path.read_bytes()[:length].count(b"\n") >= len(lines)
         assert all(isinstance(record, dict) for record in lines)
@@ -105,13 +105,13 @@ def test_numbers_that_are_not_numbers_are_not_written(tmp_path):
         records.plain({**record, "test_loss": np.float32("nan")})
     (tmp_path / "cycles.jsonl").touch()
     with pytest.raises(ValueError, match="JSON"):
-        records.append(tmp_path / "cycles.jsonl", {"C": float("inf")})
+        files.append(tmp_path / "cycles.jsonl", {"C": float("inf")})
     assert (tmp_path / "cycles.jsonl").read_bytes() == b""
 
 
 def test_a_file_that_has_vanished_is_not_begun_again(tmp_path):
     with pytest.raises(RunFailed, match=r"cycles\.jsonl: could not be written \(No such file"):
-        records.append(tmp_path / "gone" / "cycles.jsonl", {"C": 0.5})
+        files.append(tmp_path / "gone" / "cycles.jsonl", {"C": 0.5})
     assert not (tmp_path / "gone").exists()
 
 
@@ -119,52 +119,52 @@ def test_a_file_that_has_vanished_is_not_begun_again(tmp_path):
 
 
 @pytest.fixture
-def selections():
+def chosen():
     rng = np.random.default_rng(0)
     subset = np.sort(rng.permutation(1000)[:100]).astype(np.int32)
-    return records.Selections(subset, subset[:10], subset[5:15], rng.normal(size=100).astype(np.float32))
+    return selections.Selections(subset, subset[:10], subset[5:15], rng.normal(size=100).astype(np.float32))
 
 
-def test_selections_come_back_and_equal_ones_give_equal_bytes(tmp_path, selections):
-    a, b = records.selections_path(tmp_path, 0, 1), records.selections_path(tmp_path, 12, 10)
+def test_selections_come_back_and_equal_ones_give_equal_bytes(tmp_path, chosen):
+    a, b = selections.path_of(tmp_path, 0, 1), selections.path_of(tmp_path, 12, 10)
     assert b == tmp_path / "selections" / "trial-12" / "cycle-10.npz"
-    records.save_selections(a, selections)
-    records.save_selections(b, selections)
+    selections.save(a, chosen)
+    selections.save(b, chosen)
     assert a.read_bytes() == b.read_bytes()
-    chex.assert_trees_all_equal(records.load_selections(a), selections)
-    assert records.load_selections(tmp_path / "none.npz") is None
+    chex.assert_trees_all_equal(selections.load(a), chosen)
+    assert selections.load(tmp_path / "none.npz") is None
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK"])
 def test_what_is_no_archive_is_not_used(tmp_path, content):
     path = tmp_path / "cycle-01.npz"
     path.write_bytes(content)
-    assert records.load_selections(path) is None
+    assert selections.load(path) is None
 
 
-def test_no_alteration_of_selections_goes_unnoticed(tmp_path, selections):
+def test_no_alteration_of_selections_goes_unnoticed(tmp_path, chosen):
     path = tmp_path / "cycle-01.npz"
-    records.save_selections(path, selections)
+    selections.save(path, chosen)
     whole = path.read_bytes()
     unused = 0
     for place in range(0, len(whole), 7):
         altered = bytearray(whole)
         altered[place] ^= 4
         path.write_bytes(altered)
-        loaded = records.load_selections(path)
+        loaded = selections.load(path)
         if loaded is None:
             unused += 1
         else:  # a byte of the archive's frame that says nothing of the arrays
-            chex.assert_trees_all_equal(loaded, selections)
+            chex.assert_trees_all_equal(loaded, chosen)
         path.write_bytes(whole[:place])
-        assert records.load_selections(path) is None
+        assert selections.load(path) is None
     assert unused > len(whole) / 7 * 0.8
 
 
 def test_pickles_are_not_read(tmp_path):
     path = tmp_path / "cycle-01.npz"
-    np.savez(path, **dict.fromkeys(records.Selections._fields, np.array([{}], object)))
-    assert records.load_selections(path) is None
+    np.savez(path, **dict.fromkeys(selections.Selections._fields, np.array([{}], object)))
+    assert selections.load(path) is None
 
 
 # The directory
@@ -185,7 +185,7 @@ def test_a_new_directory_gets_its_config(tmp_path):
 def begin(workdir):
     """A run directory in which something was selected."""
     opened(workdir)
-    records.write(workdir / "selections" / "trial-00" / "cycle-01.npz", b"")
+    files.write(workdir / "selections" / "trial-00" / "cycle-01.npz", b"")
 
 
 def test_a_config_under_which_nothing_was_done_may_be_corrected(tmp_path):
@@ -230,7 +230,7 @@ def test_a_damaged_config_is_refused(tmp_path, content):
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
-    (tmp_path / f"{records.PARTIAL}thesis").touch()
+    (tmp_path / f"{files.PARTIAL}thesis").touch()
     with pytest.raises(Refused, match=r"holds thesis\.tex but no config\.json"):
         opened(tmp_path)
     assert len(list(tmp_path.iterdir())) == 3  # and the lock: nothing was removed
@@ -264,7 +264,7 @@ def test_a_second_process_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path):
 
 def test_what_a_killed_write_left_is_removed(tmp_path):
     opened(tmp_path)
-    left_over = tmp_path / "selections" / "trial-00" / f"{records.PARTIAL}x"
+    left_over = tmp_path / "selections" / "trial-00" / f"{files.PARTIAL}x"
     left_over.parent.mkdir(parents=True)
     left_over.touch()
     opened(tmp_path)
@@ -276,16 +276,17 @@ def test_what_a_killed_write_left_is_removed(tmp_path):
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from aljax import records
+from aljax import files
+from aljax.errors import RunFailed
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 path = Path(sys.argv[1])
 try:
     if sys.argv[2] == "append":
-        records.append(path, {"trial": 0, "cycle": 3, "C": 0.25})
+        files.append(path, {"trial": 0, "cycle": 3, "C": 0.25})
     else:
-        records.write(path, b"x" * 200)
-except records.RunFailed as error:
+        files.write(path, b"x" * 200)
+except RunFailed as error:
     print(error)
 """
 
@@ -294,8 +295,8 @@ except records.RunFailed as error:
 def test_a_full_disk_loses_nothing(tmp_path, how):
     path = tmp_path / "cycles.jsonl"
     path.touch()
-    records.append(path, {"trial": 0, "cycle": 1, "C": 0.125})
-    records.append(path, {"trial": 0, "cycle": 2, "C": 0.125})
+    files.append(path, {"trial": 0, "cycle": 1, "C": 0.125})
+    files.append(path, {"trial": 0, "cycle": 2, "C": 0.125})
     before = path.read_bytes()
     assert len(before) < 100
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aljax import agreement, records, report, verify
+from aljax import agreement, files, records, report, selections, verify
 
 CONFIG = {
     "seed": 0,
@@ -60,16 +60,16 @@ def run(tmp_path):
         for cycle in (1, 2):
             subset = np.sort(order[10 * cycle : 10 * cycle + 10])
             scores = rng.normal(size=10).astype(np.float32)
-            chosen = records.Selections(subset, subset[np.argsort(-scores)[:4]], subset[:4], scores)
-            records.save_selections(records.selections_path(tmp_path, trial, cycle), chosen)
+            chosen = selections.Selections(subset, subset[np.argsort(-scores)[:4]], subset[:4], scores)
+            selections.save(selections.path_of(tmp_path, trial, cycle), chosen)
             line = {"trial": trial, "cycle": cycle, "labeled": 4 * cycle, "budget": 4, "subset_size": 10}
             line |= agreement.compare(chosen.uncertainty, chosen.diversity, 10)._asdict()
             line |= {"accuracy": 0.5, "test_loss": 1.0, "train_loss": 0.5, "retries": 0}
             lines.append(line)
-            records.append(tmp_path / "timings.jsonl", {"trial": trial, "cycle": cycle, "train": 1.0})
-            records.append(tmp_path / "cycles.jsonl", line)
+            files.append(tmp_path / "timings.jsonl", {"trial": trial, "cycle": cycle, "train": 1.0})
+            files.append(tmp_path / "cycles.jsonl", line)
     for name, content in report.files(lines).items():
-        records.write(tmp_path / name, content)
+        files.write(tmp_path / name, content)
     return tmp_path
 
 
@@ -84,8 +84,8 @@ def rewrite(path, number, **changes):
 
 
 def reselect(run, **changes):
-    path = records.selections_path(run, 3, 2)
-    records.save_selections(path, records.load_selections(path)._replace(**changes))
+    path = selections.path_of(run, 3, 2)
+    selections.save(path, selections.load(path)._replace(**changes))
 
 
 def test_nothing_is_wrong(run):
@@ -135,11 +135,11 @@ DAMAGE = {
     ),
     "no cycles": (lambda run: (run / "cycles.jsonl").unlink(), "cycles.jsonl: missing"),
     "no selections": (
-        lambda run: records.selections_path(run, 4, 1).unlink(),
+        lambda run: selections.path_of(run, 4, 1).unlink(),
         "selections/trial-04/cycle-01.npz: missing",
     ),
     "cut selections": (
-        lambda run: records.selections_path(run, 4, 1).write_bytes(b"PK"),
+        lambda run: selections.path_of(run, 4, 1).write_bytes(b"PK"),
         "selections/trial-04/cycle-01.npz: damaged",
     ),
     "a repeat": (
@@ -151,7 +151,7 @@ DAMAGE = {
         "cycle-02.npz: 4 images of the diversity selection are not in the sub-pool",
     ),
     "labeled before": (
-        lambda run: reselect(run, subset=records.load_selections(records.selections_path(run, 3, 1)).subset),
+        lambda run: reselect(run, subset=selections.load(selections.path_of(run, 3, 1)).subset),
         "cycle-02.npz: 4 images of the sub-pool were labeled before",
     ),
     "scores": (

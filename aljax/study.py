@@ -1,0 +1,85 @@
+"""A study as its config describes it, ready to run: data and networks, devices and keys."""
+
+import importlib.metadata
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+import aljax
+from aljax import config as fields
+from aljax import data, mesh, models, records, train
+from aljax.errors import Refused
+from aljax.files import Record
+
+
+class Study(NamedTuple):
+    """What stays the same over all trials and cycles."""
+
+    config: Mapping[str, Any]
+    workdir: Path
+    networks: train.Networks
+    recipe: train.Recipe
+    mesh: Mesh
+    train_set: train.Examples
+    test_set: train.Examples
+    key: jax.Array
+
+
+def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
+    """Loads the data set and puts it on the devices."""
+    dataset = data.load(**config["dataset"])
+    fields.check_fits(config, dataset)
+    records.check_same_data(workdir, data.digest(dataset))
+    mean, std = data.channel_statistics(dataset.train.images)
+    train_set, test_set = (
+        train.Examples(*jax.device_put((split.images, split.labels, mean, std), mesh.everywhere(devices)))
+        for split in (dataset.train, dataset.test)
+    )
+    dtype = config["model"]["dtype"]
+    if dtype == "auto":
+        dtype = "float32" if devices.devices.flat[0].platform == "cpu" else "bfloat16"
+    backbone = models.ResNet18(len(dataset.class_names), config["model"]["width"], jnp.dtype(dtype))
+    return Study(
+        config=config,
+        workdir=workdir,
+        networks=train.Networks(backbone, models.LossPredictor()),
+        recipe=train.Recipe(**{**config["train"], "milestones": tuple(config["train"]["milestones"])}),
+        mesh=devices,
+        train_set=train_set,
+        test_set=test_set,
+        key=jax.random.key(config["seed"]),
+    )
+
+
+def key_of(study: Study, trial: int, cycle: int, name: str) -> jax.Array:
+    """The key of one use of randomness: each trial, cycle and name has its own."""
+    key = jax.random.fold_in(study.key, np.uint32(zlib.crc32(name.encode())))
+    return jax.random.fold_in(jax.random.fold_in(key, trial), cycle)
+
+
+def chunk(study: Study) -> int:
+    """Images scored in one pass; a multiple of the number of devices, as the batch is."""
+    return 4 * study.recipe.batch_size
+
+
+def local_mesh(config: Mapping[str, Any]) -> Mesh:
+    """The devices of this host that the config asks for."""
+    try:
+        return mesh.local(config["devices"], config["train"]["batch_size"])
+    except ValueError as error:
+        raise Refused(
+            f"config.devices={config['devices']}: {error}; accepted: 0 for all, or fewer"
+        ) from error
+
+
+def environment(devices: Mesh) -> Record:
+    """What a run's numbers depend on beside its config."""
+    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax")}
+    kind = devices.devices.flat[0].device_kind
+    return {"versions": {**versions, "aljax": aljax.__version__}, "device": f"{devices.size} x {kind}"}
