@@ -136,7 +136,7 @@ def select(
     """Draws the sub-pool of a cycle, and lets both strategies select from it."""
     config = study.config
     subset = pool.draw_subset(key_of(study, trial, cycle, "subset"), images, config["subset_size"])
-    outputs = None
+    view = strategies.View(len(subset), study.mesh, len(images.labeled))
     if progress is not None:
         capacity = config["cycles"] * config["budget"]
         outputs = scoring.outputs_of(
@@ -151,11 +151,16 @@ def select(
         for name, values in outputs._asdict().items():
             if not jnp.isfinite(values).all():
                 raise RunFailed(f"trial {trial}, cycle {cycle}: {name} of the sub-pool are not finite")
+        view = view._replace(
+            log_probs=outputs.log_probs[: len(subset)],
+            predicted_loss=outputs.predicted_loss[: len(subset)],
+            features=outputs.features[: len(subset)],
+            labeled_features=outputs.features[len(subset) :],
+        )
     clock.lap("score")
-    view = strategies.View(outputs, len(subset), len(images.labeled), study.mesh)
     try:
         uncertainty, diversity = (
-            strategies.STRATEGIES[name](key_of(study, trial, cycle, role), view, config["budget"])
+            strategies.select(name, key_of(study, trial, cycle, role), view, config["budget"])
             for role, name in zip(("uncertainty", "diversity"), strategy_names(study, cycle), strict=True)
         )
     except RunFailed as error:

@@ -2,7 +2,7 @@
 
 Each score is written for one example; `jax.vmap` makes it one for many.
 
-Shapes: K classes, P images scored together.
+Shapes: K classes, E models of an ensemble, P images scored together.
 """
 
 from functools import partial
@@ -57,12 +57,37 @@ def entropy(log_probs: jax.Array) -> jax.Array:
     return -jnp.sum(jnp.where(probs > 0, probs * log_probs, 0.0))
 
 
-def predicted_loss(outputs: train.Outputs) -> jax.Array:
-    """The loss that the loss-prediction module expects of one example, a scalar.
+def bald(member_log_probs: jax.Array) -> jax.Array:
+    """H(mean_e p_e) - mean_e H(p_e): what the class would say about which model is right, in nats.
 
-    Source: Yoo & Kweon, "Learning Loss for Active Learning", CVPR 2019, section 3.1.
+    Args:
+      member_log_probs: log probabilities of the classes from each model of an ensemble, [E, K].
+
+    Returns:
+      A scalar in [0, min(log E, log K)]; 0 where all models agree.
+
+    Source: Houlsby, Huszar, Ghahramani & Lengyel, "Bayesian Active Learning for Classification and
+    Preference Learning", 2011, equation 2; with a deep ensemble, Beluch et al., CVPR 2018.
     """
-    return outputs.predicted_loss
+    mean = jax.nn.logsumexp(member_log_probs, axis=0) - jnp.log(len(member_log_probs))
+    return entropy(mean) - jax.vmap(entropy)(member_log_probs).mean()
+
+
+def vote_entropy(member_log_probs: jax.Array) -> jax.Array:
+    """-sum_k v_k log v_k, in nats: v_k is the share of the models whose likeliest class is k.
+
+    Args:
+      member_log_probs: log probabilities of the classes from each model of an ensemble, [E, K];
+        a model's tie goes to its lowest class.
+
+    Returns:
+      A scalar in [0, min(log E, log K)].
+
+    Source: Dagan & Engelson, "Committee-Based Sampling for Training Probabilistic Classifiers",
+    ICML 1995; Settles, 2009, section 3.2.
+    """
+    votes = jax.nn.one_hot(member_log_probs.argmax(axis=-1), member_log_probs.shape[-1])
+    return entropy(jnp.log(votes.mean(axis=0)))
 
 
 @partial(jax.jit, static_argnames=("networks", "chunk", "sharding"))
