@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from aljax.data import SOURCES, Dataset
 from aljax.errors import Refused
 from aljax.records import flatten
-from aljax.strategies import STRATEGIES
+from aljax.strategies import find, needs_of
 
 
 class Field(NamedTuple):
@@ -45,8 +45,17 @@ FIELDS: dict[str, Field] = {
     "cycles": _whole(1, 1_000_000),
     "budget": _whole(1),
     "subset_size": _whole(2),
-    "uncertainty": _one_of(STRATEGIES),
-    "diversity": _one_of(STRATEGIES),
+    "uncertainty": _name,
+    "diversity": _name,
+    "acquire": _name,
+    "compare": Field(
+        tuple,
+        lambda value: all(type(name) is str for name in value) and len(set(value)) == len(value) != 1,
+        "two or more different strategies, or ()",
+    ),
+    "ensemble": _whole(1, 1024),
+    "shared_batches": _flag,
+    "warm_start": _flag,
     "retries": _whole(0),
     "devices": _whole(0),
     "checkpoint_minutes": _real(0),
@@ -57,6 +66,8 @@ FIELDS: dict[str, Field] = {
     "dataset.test_split": _name,
     "dataset.image_size": _whole(8, 1024),
     "dataset.channels": Field(int, lambda value: value in (1, 3), "1 (grey) or 3 (colour)"),
+    "dataset.classes": Field(int, lambda value: value == 0 or value >= 2, "0 for all, or at least 2"),
+    "dataset.images": _whole(0),
     "model.width": _whole(1, 1024),
     "model.dtype": _one_of(("auto", "float32", "bfloat16")),
     "train.epochs": _whole(1),
@@ -96,6 +107,7 @@ def check(config: Mapping[str, Any]) -> None:
         of_type = type(value) is field.type or (field.type is float and type(value) is int)
         if not of_type or value != value or not field.accepts(value):
             raise _refusal(name, value, field.accepted)
+    _check_strategies(values)
     budget, subset_size = values["budget"], values["subset_size"]
     if budget >= subset_size:
         raise _refusal("budget", budget, f"less than config.subset_size={subset_size}")
@@ -119,6 +131,20 @@ def check(config: Mapping[str, Any]) -> None:
             values["train.pad"],
             f"less than config.dataset.image_size={values['dataset.image_size']}",
         )
+
+
+def _check_strategies(values: Mapping[str, Any]) -> None:
+    """Every strategy is there, and has the ensemble that it needs."""
+    fields = {f"config.{role}": [values[role]] for role in ("uncertainty", "diversity", "acquire")}
+    if values["acquire"] in ("uncertainty", "diversity"):
+        del fields["config.acquire"]
+    for field, names in {**fields, "config.compare": values["compare"]}.items():
+        for name in names:
+            if "member_log_probs" in needs_of(find(name, field)) and values["ensemble"] < 2:
+                raise Refused(
+                    f"config.ensemble={values['ensemble']}: accepted: at least 2, as {field}={name!r} asks "
+                    "several models"
+                )
 
 
 def check_fits(config: Mapping[str, Any], dataset: Dataset) -> None:

@@ -47,6 +47,8 @@ def load(
     test_split: str = "test",
     image_size: int,
     channels: int,
+    classes: int = 0,
+    images: int = 0,
 ) -> Dataset:
     """Loads a data set.
 
@@ -59,6 +61,8 @@ def load(
       train_split, test_split: the names of the two splits (folders, or splits of tfds).
       image_size: S, pixels; images of another size are resized.
       channels: C.
+      classes: keep the first so many classes; 0 keeps all.
+      images: keep so many images of the train split, drawn at random, always the same; 0 keeps all.
 
     Returns:
       The data set.
@@ -78,7 +82,27 @@ def load(
                 f"config.dataset.name={name!r}: labels of its {split_name} split run from {low} to "
                 f"{high}; accepted: 0 to {len(dataset.class_names) - 1}"
             )
-    return dataset
+    return _part(dataset, classes or len(dataset.class_names), images)
+
+
+def _part(dataset: Dataset, classes: int, images: int) -> Dataset:
+    """The first classes alone, and some images of the train split alone."""
+    if classes > len(dataset.class_names):
+        raise Refused(f"config.dataset.classes={classes}: accepted: 0 or 2 to {len(dataset.class_names)}")
+    train, test = (
+        _rows(split, np.flatnonzero(split.labels < classes)) for split in (dataset.train, dataset.test)
+    )
+    if images > len(train.labels):
+        raise Refused(f"config.dataset.images={images}: accepted: 0 to {len(train.labels)}")
+    if images:
+        train = _rows(train, np.sort(np.random.default_rng(0).permutation(len(train.labels))[:images]))
+    return Dataset(train, test, dataset.class_names[:classes])
+
+
+def _rows(split: Split, rows: np.ndarray) -> Split:
+    if len(rows) == len(split.labels):
+        return split
+    return Split(split.images[rows], split.labels[rows], tuple(split.ids[row] for row in rows))
 
 
 def digest(dataset: Dataset) -> str:

@@ -1,8 +1,8 @@
 """The study: trials of active learning, in each cycle of which two strategies are compared.
 
 One cycle: draw the sub-pool, let both strategies select from it with the model of the cycle
-before, record how far they agree, label the uncertainty batch, train afresh on all labels,
-evaluate. In cycle 1 there is no model, and both selections are random.
+before, record how far they agree, label the uncertainty batch (or what `config.acquire` says),
+train afresh on all labels, evaluate. In cycle 1 there is no model, and all selections are random.
 """
 
 import time
@@ -10,19 +10,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
+from absl import logging
 
 from aljax import (
     agreement,
     checkpoints,
+    ensemble,
     files,
     mesh,
     monitor,
+    pairs,
     pool,
     records,
     report,
-    scoring,
     selections,
     strategies,
     train,
@@ -31,6 +31,7 @@ from aljax import config as fields
 from aljax.errors import Refused, RunFailed
 from aljax.fitting import fit
 from aljax.study import Study, chunk, environment, key_of, local_mesh, prepare
+from aljax.views import view_of
 
 
 def run(config: Mapping[str, Any], workdir: str | Path) -> None:
@@ -67,7 +68,7 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
 
 def run_trial(study: Study, trial: int, lines: list[files.Record], watch: monitor.Watch) -> None:
     """Runs the cycles of one trial after those whose `lines` stand in the records."""
-    images = pool.unlabeled(len(study.train_set.labels))
+    pools = [pool.unlabeled(len(study.train_set.labels))]
     progress = None
     for cycle in range(1, study.config["cycles"] + 1):
         path = selections.path_of(study.workdir, trial, cycle)
@@ -75,16 +76,15 @@ def run_trial(study: Study, trial: int, lines: list[files.Record], watch: monito
         clock = Clock()
         if chosen is None:
             if cycle > 1 and progress is None:
-                progress = fit(study, images, trial, cycle - 1, watch)
+                progress = fit(study, pools[1:], trial, watch)
                 clock.lap("recover")
-            chosen = select(study, images, progress, trial, cycle, clock)
+            chosen = select(study, pools[-1], progress, trial, cycle, clock)
             selections.save(path, chosen)
         try:
             compared = agreement.compare(chosen.uncertainty, chosen.diversity, study.config["subset_size"])
-            images = pool.label(images, chosen.uncertainty)
+            pools.append(pool.label(pools[-1], chosen.acquired))
         except ValueError as error:
             raise Refused(f"{path}: {error}; accepted: the file of this run") from error
-        clock.lap("record")
         if cycle <= len(lines):
             recorded = lines[cycle - 1].get("overlap")
             if recorded != compared.overlap:
@@ -94,25 +94,29 @@ def run_trial(study: Study, trial: int, lines: list[files.Record], watch: monito
                 )
             progress = None
             continue
+        of_pairs = pairs.compare(chosen.compared, chosen.compared_scores, study.config["subset_size"])
+        clock.lap("record")
 
-        progress = fit(study, images, trial, cycle, watch)
+        progress = fit(study, pools[1:], trial, watch, before=progress)
         clock.lap("train")
         accuracy, test_loss = train.evaluate(
-            progress.state,
+            ensemble.first(progress.state),
             study.test_set,
             networks=study.networks,
             chunk=chunk(study),
             sharding=mesh.spread(study.mesh),
         )
+        names = names_of(study.config, cycle)
+        place = {"trial": trial, "cycle": cycle}
         line = {
-            "trial": trial,
-            "cycle": cycle,
-            "labeled": len(images.labeled),
+            **place,
+            "labeled": len(pools[-1].labeled),
             "budget": study.config["budget"],
             "subset_size": study.config["subset_size"],
             **compared._asdict(),
-            "uncertainty": strategy_names(study, cycle)[0],
-            "diversity": strategy_names(study, cycle)[1],
+            "uncertainty": names["uncertainty"],
+            "diversity": names["diversity"],
+            "acquired": names[acquired(study.config, cycle)],
             "accuracy": accuracy,
             "test_loss": test_loss,
             "train_loss": progress.metrics.cross_entropy,
@@ -120,8 +124,10 @@ def run_trial(study: Study, trial: int, lines: list[files.Record], watch: monito
         }
         line = records.plain(line)
         clock.lap("evaluate")
-        files.append(study.workdir / "timings.jsonl", {"trial": trial, "cycle": cycle, **clock.seconds})
-        files.append(study.workdir / "cycles.jsonl", line)
+        files.append(study.workdir / "timings.jsonl", {**place, **clock.seconds})
+        if of_pairs:
+            files.append(study.workdir / "pairs.jsonl", *({**place, **pair} for pair in of_pairs))
+        files.append(study.workdir / "cycles.jsonl", line)  # last, as it makes the cycle complete
         watch.cycle_done(line)
 
 
@@ -133,49 +139,60 @@ def select(
     cycle: int,
     clock: "Clock",
 ) -> selections.Selections:
-    """Draws the sub-pool of a cycle, and lets both strategies select from it."""
+    """Draws the sub-pool of a cycle, and lets every strategy select from it."""
     config = study.config
     subset = pool.draw_subset(key_of(study, trial, cycle, "subset"), images, config["subset_size"])
-    view = strategies.View(len(subset), study.mesh, len(images.labeled))
-    if progress is not None:
-        capacity = config["cycles"] * config["budget"]
-        outputs = scoring.outputs_of(
-            progress.state,
-            study.train_set,
-            np.concatenate([subset, pool.padded(images, capacity)]),
-            len(subset) + len(images.labeled),
-            networks=study.networks,
-            chunk=chunk(study),
-            sharding=mesh.spread(study.mesh),
-        )
-        for name, values in outputs._asdict().items():
-            if not jnp.isfinite(values).all():
-                raise RunFailed(f"trial {trial}, cycle {cycle}: {name} of the sub-pool are not finite")
-        view = view._replace(
-            log_probs=outputs.log_probs[: len(subset)],
-            predicted_loss=outputs.predicted_loss[: len(subset)],
-            features=outputs.features[: len(subset)],
-            labeled_features=outputs.features[len(subset) :],
-        )
-    clock.lap("score")
+    names = names_of(config, cycle)
+    wanted = {field for name in names.values() for field in strategies.needs_of(strategies.find(name))}
     try:
-        uncertainty, diversity = (
-            strategies.select(name, key_of(study, trial, cycle, role), view, config["budget"])
-            for role, name in zip(("uncertainty", "diversity"), strategy_names(study, cycle), strict=True)
-        )
+        view = view_of(study, images, subset, progress.state if progress else None, wanted)
+        clock.lap("score")
+        made = {
+            role: strategies.select(name, key_of(study, trial, cycle, role), view, config["budget"])
+            for role, name in names.items()
+        }
     except RunFailed as error:
         raise RunFailed(f"trial {trial}, cycle {cycle}: {error}") from error
+    for role, selection in made.items():
+        if selection.note:
+            logging.warning("trial %d, cycle %d, %s: %s", trial, cycle, names[role], selection.note)
     clock.lap("select")
+    chosen = {role: subset[selection.chosen] for role, selection in made.items()}
+    compared = {name: role_of(config, name) for name in config["compare"]}
     return selections.Selections(
-        subset, subset[uncertainty.chosen], subset[diversity.chosen], uncertainty.scores
+        subset=subset,
+        uncertainty=chosen["uncertainty"],
+        diversity=chosen["diversity"],
+        acquired=chosen[acquired(config, cycle)],
+        scores=made["uncertainty"].scores,
+        compared={name: chosen[role] for name, role in compared.items()},
+        compared_scores={name: made[role].scores for name, role in compared.items()},
     )
 
 
-def strategy_names(study: Study, cycle: int) -> tuple[str, str]:
-    """The names of the uncertainty and the diversity strategy; without a model, both are random."""
-    if cycle == 1:
-        return "random", "random"
-    return study.config["uncertainty"], study.config["diversity"]
+def names_of(config: Mapping[str, Any], cycle: int) -> dict[str, str]:
+    """The strategies of a cycle by their roles; without a model, in cycle 1, all are random.
+
+    A strategy that acquires or is compared has a role of its own where
+    it is neither the uncertainty nor the diversity strategy.
+    """
+    names = {"uncertainty": config["uncertainty"], "diversity": config["diversity"]}
+    for name in (config["acquire"], *config["compare"]):
+        names.setdefault(role_of(config, name), name)
+    return dict.fromkeys(names, "random") if cycle == 1 else names
+
+
+def role_of(config: Mapping[str, Any], name: str) -> str:
+    """The role that a strategy plays, or the role itself."""
+    for role in ("uncertainty", "diversity"):
+        if name in (role, config[role]):
+            return role
+    return f"strategy {name}"
+
+
+def acquired(config: Mapping[str, Any], cycle: int) -> str:
+    """The role whose selection is labeled; in cycle 1 the same whatever acquires later on."""
+    return "uncertainty" if cycle == 1 else role_of(config, config["acquire"])
 
 
 class Clock:

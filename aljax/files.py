@@ -41,19 +41,19 @@ def read_lines(path: Path) -> tuple[list[Record], int]:
     return records, length
 
 
-def append(path: Path, record: Record) -> None:
-    """Appends a record to a file that exists, as one line, on the disk when this returns.
+def append(path: Path, *added: Record) -> None:
+    """Appends records to a file that exists, a line each, on the disk when this returns.
 
     Raises:
       RunFailed: if it could not be written; the file then holds what it held before.
     """
-    line = encoded(record)
+    content = b"".join(map(encoded, added))
     try:
         with open(path, "r+b", buffering=0) as file:  # which does not make a file that has vanished
             before = file.seek(0, os.SEEK_END)
             try:
-                if file.write(line) != len(line):
-                    raise OSError(0, "no room left for a whole line")
+                if file.write(content) != len(content):
+                    raise OSError(0, "no room left for whole lines")
                 os.fsync(file.fileno())
             except OSError:
                 file.truncate(before)

@@ -1,45 +1,73 @@
 """Training the networks of one cycle, through interruptions and training that goes astray."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from aljax import checkpoints, mesh, monitor, pool, train
+from aljax import checkpoints, ensemble, mesh, monitor, pool, train
+from aljax.checkpoints import Progress
 from aljax.errors import Interrupted, NotFinite
-from aljax.study import Study, key_of
+from aljax.study import Study, capacity, key_of
 
 
 def fit(
-    study: Study, images: pool.Pool, trial: int, cycle: int, watch: monitor.Watch
-) -> checkpoints.Progress:
-    """Trains afresh on all labels; from the cycle's newest checkpoint where there is one.
+    study: Study,
+    pools: Sequence[pool.Pool],
+    trial: int,
+    watch: monitor.Watch,
+    before: Progress | None = None,
+) -> Progress:
+    """Trains on all labels of a cycle, or on from the cycle's newest checkpoint where there is one.
 
-    Where training goes astray it begins again with other weights, `config.retries` times.
+    The weights are fresh; with `config.warm_start` they are those of the cycle before. Where
+    training goes astray it begins again with other fresh weights, `config.retries` times.
+
+    Args:
+      study: the study.
+      pools: the pool after each cycle's labels; the last one's cycle is trained.
+      trial: from 0.
+      watch: sees every epoch.
+      before: the cycle before, if it is at hand; where it is needed and is not, it is trained again.
     """
+    cycle = len(pools)
     folder = study.workdir / "checkpoints" / f"trial-{trial:02d}"
-
-    def fresh(attempt: int) -> checkpoints.Progress:
-        name = "weights" if attempt == 0 else f"weights of attempt {attempt}"
-        state = train.init(
-            key_of(study, trial, cycle, name),
-            networks=study.networks,
-            image_shape=study.train_set.images.shape[1:],
-        )
-        return checkpoints.Progress(attempt, 0, state, train.no_metrics())
-
-    first = fresh(0)
-    progress = checkpoints.latest(folder, cycle, like=first) or first
+    fresh = fresh_weights(study, trial, cycle, attempt=0)
+    progress = checkpoints.latest(folder, cycle, like=fresh)
+    if progress is None and study.config["warm_start"] and cycle > 1:
+        before = before or fit(study, pools[:-1], trial, watch)
+        momentum = jax.tree.map(jnp.zeros_like, before.state.momentum)
+        progress = fresh._replace(state=before.state._replace(momentum=momentum))
+    progress = progress or fresh
     while True:
         try:
-            return fit_on(study, images, trial, cycle, watch, folder, progress)
+            return fit_on(study, pools[-1], trial, cycle, watch, folder, progress)
         except NotFinite as error:
             if progress.attempt == study.config["retries"]:
                 raise
             logging.warning("%s; trying again with other weights", error)
-            progress = fresh(progress.attempt + 1)
+            progress = fresh_weights(study, trial, cycle, progress.attempt + 1)
+
+
+def fresh_weights(study: Study, trial: int, cycle: int, attempt: int) -> Progress:
+    """Where training begins: each attempt and each member of the ensemble has other weights."""
+    name = "weights" if attempt == 0 else f"weights of attempt {attempt}"
+    state = ensemble.fresh(
+        keys_of_members(study, trial, cycle, name),
+        networks=study.networks,
+        image_shape=study.train_set.images.shape[1:],
+    )
+    return Progress(attempt, 0, state, train.no_metrics())
+
+
+def keys_of_members(study: Study, trial: int, cycle: int, name: str) -> jax.Array:
+    """A key of its own for each member of the ensemble; the first has that of an ensemble of one."""
+    others = [f"{name}, member {member}" for member in range(1, study.config["ensemble"])]
+    return jnp.stack([key_of(study, trial, cycle, own) for own in (name, *others)])
 
 
 def fit_on(
@@ -49,15 +77,16 @@ def fit_on(
     cycle: int,
     watch: monitor.Watch,
     folder: Path,
-    start: checkpoints.Progress,
-) -> checkpoints.Progress:
+    start: Progress,
+) -> Progress:
     """Trains on from `start` to the last epoch, with checkpoints in `folder`."""
     everywhere = mesh.everywhere(study.mesh)
-    capacity = study.config["cycles"] * study.config["budget"]
     labeled, num_labeled = jax.device_put(
-        (pool.padded(images, capacity), np.int32(len(images.labeled))), everywhere
+        (pool.padded(images, capacity(study)), np.int32(len(images.labeled))), everywhere
     )
-    batches_key = key_of(study, trial, cycle, "batches")
+    keys = keys_of_members(study, trial, cycle, "batches")
+    if study.config["shared_batches"]:
+        keys = jnp.broadcast_to(keys[:1], keys.shape)
     progress = start._replace(state=jax.device_put(start.state, everywhere))
     told, saved = start.epoch, time.monotonic()
 
@@ -68,19 +97,19 @@ def fit_on(
             told = progress.epoch
 
     for epoch in range(start.epoch, study.recipe.epochs):
-        state, metrics = train.train_epoch(
+        state, metrics = ensemble.epoch(
             progress.state,
             study.train_set,
             labeled,
             num_labeled,
             np.int32(epoch),
-            batches_key,
+            keys,
             networks=study.networks,
             recipe=study.recipe,
             sharding=mesh.spread(study.mesh),
         )
         tell()  # of the epoch before this one, so that the device never waits for the host
-        progress = checkpoints.Progress(start.attempt, epoch + 1, state, metrics)
+        progress = Progress(start.attempt, epoch + 1, state, metrics)
         stop = watch.stop_requested
         overdue = time.monotonic() - saved > 60 * study.config["checkpoint_minutes"]
         if stop or (overdue and progress.epoch < study.recipe.epochs):

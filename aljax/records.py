@@ -21,6 +21,9 @@ from aljax.files import PARTIAL, Record, encoded, read_lines, write
 # What ran, not what was asked for: a run may be continued where these differ.
 ENVIRONMENT = ("versions", "device")
 
+# Lines of each cycle that are written before the line in cycles.jsonl that completes it.
+SIDE_FILES = ("timings.jsonl", "pairs.jsonl")
+
 DATA = "data_sha256"  # in config.json, the digest of the data set
 
 
@@ -88,8 +91,9 @@ def _begin(workdir: Path, config: Record, environment: Record) -> None:
         left_over.unlink()
     if not begun and stored != {**_as_json(config), **_as_json(environment)}:
         write(path, (json.dumps({**config, **environment}, indent=2) + "\n").encode())
-    for name in ("cycles.jsonl", "timings.jsonl"):
-        if not (workdir / name).exists():
+    unused = set() if config.get("compare") else {"pairs.jsonl"}
+    for name in ("cycles.jsonl", *SIDE_FILES):
+        if name not in unused and not (workdir / name).exists():
             write(workdir / name, b"")
 
 
@@ -163,7 +167,7 @@ def flatten(config: Record, prefix: str = "") -> Record:
 def completed(workdir: Path, plan: Sequence[tuple[int, int]]) -> list[Record]:
     """The lines of cycles.jsonl, a half-written last one removed.
 
-    timings.jsonl is cut to the same cycles.
+    The side files are cut to the same cycles.
 
     Args:
       workdir: the run directory.
@@ -185,10 +189,11 @@ def completed(workdir: Path, plan: Sequence[tuple[int, int]]) -> list[Record]:
                 + (f"trial {expected[0]}, cycle {expected[1]}" if expected else "no more lines")
             )
     done = set(plan[: len(lines)])
-    timings = _repaired(workdir / "timings.jsonl")
-    kept = [line for line in timings if (line.get("trial"), line.get("cycle")) in done]
-    if kept != timings:
-        write(workdir / "timings.jsonl", b"".join(map(encoded, kept)))
+    for name in SIDE_FILES:
+        found = _repaired(workdir / name)
+        kept = [line for line in found if (line.get("trial"), line.get("cycle")) in done]
+        if kept != found:
+            write(workdir / name, b"".join(map(encoded, kept)))
     return lines
 
 

@@ -63,6 +63,11 @@ def key_of(study: Study, trial: int, cycle: int, name: str) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(key, trial), cycle)
 
 
+def capacity(study: Study) -> int:
+    """The most images that are ever labeled."""
+    return study.config["cycles"] * study.config["budget"]
+
+
 def chunk(study: Study) -> int:
     """Images scored in one pass; a multiple of the number of devices, as the batch is."""
     return 4 * study.recipe.batch_size

@@ -8,6 +8,7 @@ Shapes: N images in the dataset, H x W pixels, C channels, K classes, F features
 images ever labeled, B examples in a batch.
 """
 
+from collections.abc import Collection
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -75,12 +76,7 @@ def no_metrics() -> EpochMetrics:
     return EpochMetrics(jnp.float32(0), jnp.float32(0), jnp.float32(0), jnp.int32(0))
 
 
-class Outputs(NamedTuple):
-    """What the trained networks say of images, in evaluation mode."""
-
-    log_probs: jax.Array  # [..., K]
-    predicted_loss: jax.Array  # [...]
-    features: jax.Array  # [..., F]
+OUTPUTS = ("log_probs", "predicted_loss", "features")  # [n, K], [n] and [n, F]
 
 
 @partial(jax.jit, static_argnames=("networks", "image_shape"))
@@ -106,7 +102,7 @@ def train_epoch(
     *,
     networks: Networks,
     recipe: Recipe,
-    sharding: NamedSharding,
+    sharding: NamedSharding | None,
 ) -> tuple[TrainState, EpochMetrics]:
     """One epoch: ceil(num_labeled / batch_size) steps.
 
@@ -118,7 +114,7 @@ def train_epoch(
       epoch: counted from 0, a scalar.
       key: the trial's and cycle's key for shuffling and augmentation, the same in every epoch.
       networks, recipe: the modules and their hyperparameters.
-      sharding: over which devices the batch is spread.
+      sharding: over which devices the batch is spread, if over any.
     """
     order_key, augmentation_key = jax.random.split(key)
     order = batch_order(order_key, epoch, labeled.shape[0], num_labeled, recipe.batch_size)
@@ -128,7 +124,8 @@ def train_epoch(
     def body(step, carry):
         state, totals = carry
         batch = labeled[jax.lax.dynamic_index_in_dim(order, step, keepdims=False)]
-        batch = jax.lax.with_sharding_constraint(batch, sharding)
+        if sharding is not None:
+            batch = jax.lax.with_sharding_constraint(batch, sharding)
         step_key = jax.random.fold_in(epoch_key, step)
         state, metrics = train_step(state, examples, batch, epoch, step_key, networks, recipe)
         bad = jnp.where((totals.bad_step == 0) & (metrics.bad_step > 0), step + 1, totals.bad_step)
@@ -259,12 +256,13 @@ def predict(
     state: TrainState,
     examples: Examples,
     indices: jax.Array,
-    count: jax.Array,
+    count: jax.Array | int,
     *,
     networks: Networks,
+    wanted: Collection[str],
     chunk: int,
     sharding: NamedSharding,
-) -> Outputs:
+) -> dict[str, jax.Array]:
     """What the networks say of many images, in evaluation mode and without augmentation.
 
     Args:
@@ -274,11 +272,12 @@ def predict(
       count: how many of them matter, a scalar; the outputs of later ones are unspecified,
         and whole chunks of them cost nothing.
       networks: the modules.
+      wanted: which of `OUTPUTS`; nothing else is computed.
       chunk: images in one pass, a multiple of the number of devices.
       sharding: over which devices a chunk is spread.
 
     Returns:
-      Outputs, [n, ...].
+      What is wanted, by name.
     """
     size = indices.shape[0]
     num_chunks = -(-size // chunk)
@@ -290,7 +289,8 @@ def predict(
         variables = {"params": state.params["backbone"], "batch_stats": state.batch_stats}
         logits, stages = networks.backbone.apply(variables, images, train=False)
         predicted = networks.predictor.apply({"params": state.params["predictor"]}, stages)
-        return Outputs(jax.nn.log_softmax(logits), predicted, pooled(stages[-1]))
+        outputs = dict(zip(OUTPUTS, (jax.nn.log_softmax(logits), predicted, pooled(stages[-1])), strict=True))
+        return {name: outputs[name] for name in wanted}
 
     def body(i, outputs):
         chunk_outputs = forward(jax.lax.dynamic_slice(padded, (i * chunk,), (chunk,)))
@@ -317,11 +317,18 @@ def evaluate(
 ) -> tuple[jax.Array, jax.Array]:
     """Accuracy in [0, 1] and mean cross-entropy in nats over all of `examples`, two scalars."""
     size = examples.labels.shape[0]
-    outputs = predict(
-        state, examples, jnp.arange(size), jnp.int32(size), networks=networks, chunk=chunk, sharding=sharding
-    )
-    correct = outputs.log_probs.argmax(-1) == examples.labels
-    picked = jnp.take_along_axis(outputs.log_probs, examples.labels[:, None], axis=-1)
+    log_probs = predict(
+        state,
+        examples,
+        jnp.arange(size),
+        jnp.int32(size),
+        networks=networks,
+        wanted=("log_probs",),
+        chunk=chunk,
+        sharding=sharding,
+    )["log_probs"]
+    correct = log_probs.argmax(-1) == examples.labels
+    picked = jnp.take_along_axis(log_probs, examples.labels[:, None], axis=-1)
     return correct.mean(), -picked.mean()
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from aljax import agreement, checkpoints, files, records, report, selections
+from aljax import agreement, checkpoints, files, pairs, records, report, selections
 from aljax import config as fields
 from aljax.errors import Refused
+from aljax.files import Record
 
 
 def problems(workdir: Path) -> Iterator[str]:
@@ -27,6 +28,7 @@ def problems(workdir: Path) -> Iterator[str]:
         for name in (*records.ENVIRONMENT, records.DATA):
             config.pop(name, None)
         config["train"]["milestones"] = tuple(config["train"]["milestones"])
+        config["compare"] = tuple(config["compare"])
         fields.check(config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, Refused) as error:
         yield f"{path}: {error}"
@@ -42,6 +44,8 @@ def problems(workdir: Path) -> Iterator[str]:
         for problem in _cycle(workdir, number, line, config, labeled.setdefault(line["trial"], set()))
     ]
     yield from of_cycles
+    if not of_cycles:
+        yield from _pairs(workdir, lines)
     for checkpoint in sorted(workdir.glob("checkpoints/trial-*/cycle-*")):
         try:
             if checkpoints.NAME.fullmatch(checkpoint.name):  # else it was never complete
@@ -75,7 +79,7 @@ def _lines(path: Path, config: dict[str, Any]) -> Generator[str, None, list[file
 
 
 def _cycle(
-    workdir: Path, number: int, line: files.Record, config: dict[str, Any], labeled: set[int]
+    workdir: Path, number: int, line: Record, config: dict[str, Any], labeled: set[int]
 ) -> Iterator[str]:
     """Checks one line against its selections; adds what was labeled to `labeled`."""
     where = f"{workdir / 'cycles.jsonl'}:{number}"
@@ -85,22 +89,24 @@ def _cycle(
     if chosen is None:
         yield f"{path}: {'damaged' if path.exists() else 'missing'}"
         return
-    subset, uncertainty, diversity, scores = chosen
-    subset_set = set(subset.tolist())
-    if subset.shape != (subset_size,) or len(subset_set) != subset_size or np.any(np.diff(subset) <= 0):
+    subset = set(chosen.subset.tolist())
+    rising = np.all(np.diff(chosen.subset) > 0)
+    if chosen.subset.shape != (subset_size,) or len(subset) != subset_size or not rising:
         yield f"{path}: the sub-pool is not {subset_size} different images in rising order"
-    if again := subset_set & labeled:
+    if again := subset & labeled:
         yield f"{path}: {len(again)} images of the sub-pool were labeled before"
-    for name, batch in (("uncertainty", uncertainty), ("diversity", diversity)):
+    batches = {name: getattr(chosen, name) for name in ("uncertainty", "diversity", "acquired")}
+    for name, batch in {**batches, **chosen.compared}.items():
         if batch.shape != (budget,) or len(set(batch.tolist())) != budget:
             yield f"{path}: the {name} selection is not {budget} different images"
             return
-        if strange := set(batch.tolist()) - subset_set:
+        if strange := set(batch.tolist()) - subset:
             yield f"{path}: {len(strange)} images of the {name} selection are not in the sub-pool"
-    if scores.shape not in ((subset_size,), (0,)) or not np.all(np.isfinite(scores)):
-        yield f"{path}: the scores are not {subset_size} finite numbers"
-    labeled |= set(uncertainty.tolist())
-    measured = agreement.compare(uncertainty, diversity, subset_size)._asdict()
+    for scores in (chosen.scores, *chosen.compared_scores.values()):
+        if scores.shape not in ((subset_size,), (0,)) or not np.all(np.isfinite(scores)):
+            yield f"{path}: the scores are not {subset_size} finite numbers"
+    labeled |= set(chosen.acquired.tolist())
+    measured = agreement.compare(chosen.uncertainty, chosen.diversity, subset_size)._asdict()
     expected = {**measured, "labeled": len(labeled), "budget": budget, "subset_size": subset_size}
     for name, value in expected.items():
         if line.get(name) != value:
@@ -108,6 +114,24 @@ def _cycle(
     for name in report.MEASURES:
         if not isinstance(line.get(name), int | float):
             yield f"{where}: {name} is {line.get(name)!r}, not a number"
+
+
+def _pairs(workdir: Path, lines: Sequence[Record]) -> Iterator[str]:
+    path = workdir / "pairs.jsonl"
+    expected = []
+    for line in lines:
+        chosen = selections.load(selections.path_of(workdir, line["trial"], line["cycle"]))
+        assert chosen is not None  # as the cycles were checked
+        place = {"trial": line["trial"], "cycle": line["cycle"]}
+        found = pairs.compare(chosen.compared, chosen.compared_scores, len(chosen.subset))
+        expected += [{**place, **pair} for pair in found]
+    try:
+        recorded, _ = files.read_lines(path)
+    except (Refused, OSError) as error:
+        yield str(error)
+        return
+    if recorded[: len(expected)] != expected:
+        yield f"{path}: is not what the selections give"
 
 
 def _summary(workdir: Path, lines: Sequence[files.Record]) -> Iterator[str]:

@@ -16,8 +16,13 @@ def get_config() -> ConfigDict:
     config.cycles = 10  # of selecting, labeling and training
     config.budget = 1_000  # images labeled in each cycle
     config.subset_size = 10_000  # random unlabeled images that a cycle selects from
-    config.uncertainty = "learning_loss"  # query strategy; its selection is labeled
+    config.uncertainty = "learning_loss"  # query strategy, or your own as "path/to/file.py:function"
     config.diversity = "core_set"  # query strategy that it is compared with
+    config.acquire = "uncertainty"  # whose selection is labeled: uncertainty, diversity, or a strategy
+    config.compare = ()  # strategies that all select in each cycle; every pair goes into pairs.jsonl
+    config.ensemble = 1  # models trained side by side, for bald and vote_entropy; all else uses the first
+    config.shared_batches = False  # whether they see the same batches; their weights differ anyway
+    config.warm_start = False  # train on from the weights of the cycle before, not from fresh ones
     config.retries = 0  # of a cycle's training with other weights, where its loss is not finite
     config.devices = 0  # devices to spread over; 0: all of them (on a CPU, its cores)
     config.checkpoint_minutes = 10.0  # minutes of training between checkpoints inside a cycle
@@ -30,6 +35,8 @@ def get_config() -> ConfigDict:
     config.dataset.test_split = "test"  # what accuracy is measured on
     config.dataset.image_size = 32  # pixels each way; other images are resized
     config.dataset.channels = 3  # 1 grey, 3 colour
+    config.dataset.classes = 0  # the first so many classes alone; 0: all
+    config.dataset.images = 0  # a fixed random choice of so many images to train with; 0: all
 
     config.model = ConfigDict()
     config.model.width = 64  # channels of the first stage

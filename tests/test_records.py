@@ -122,7 +122,15 @@ def test_a_file_that_has_vanished_is_not_begun_again(tmp_path):
 def chosen():
     rng = np.random.default_rng(0)
     subset = np.sort(rng.permutation(1000)[:100]).astype(np.int32)
-    return selections.Selections(subset, subset[:10], subset[5:15], rng.normal(size=100).astype(np.float32))
+    scores = rng.normal(size=100).astype(np.float32)
+    none = np.empty(0, np.float32)
+    compared, compared_scores = (
+        {"margin": subset[:10], "own.py:best": subset[3:13]},
+        {"margin": scores, "own.py:best": none},
+    )
+    return selections.Selections(
+        subset, subset[:10], subset[5:15], subset[:10], scores, compared, compared_scores
+    )
 
 
 def test_selections_come_back_and_equal_ones_give_equal_bytes(tmp_path, chosen):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aljax import mesh, scoring, train
+from aljax import mesh, train
 
 GOLDEN = Path(__file__).parent / "golden" / "train_step.json"
 
@@ -18,6 +18,9 @@ GOLDEN = Path(__file__).parent / "golden" / "train_step.json"
 @pytest.fixture
 def state(networks):
     return train.init(jax.random.key(0), networks=networks, image_shape=(8, 8, 3))
+
+
+predict = jax.jit(train.predict, static_argnames=("networks", "wanted", "chunk", "sharding"))
 
 
 def one_step(state, examples, networks, recipe, epoch=0, batch=range(8)):
@@ -178,11 +181,12 @@ def test_one_and_two_devices_agree_to_rounding(networks, recipe, examples, state
         trained.append(run_epochs(fresh, examples, networks, recipe, devices, num_labeled=24, epochs=1))
         placed = jax.device_put((state, examples), mesh.everywhere(devices))
         outputs.append(
-            scoring.outputs_of(
+            predict(
                 *placed,
                 jnp.arange(21),
                 jnp.int32(21),
                 networks=networks,
+                wanted=train.OUTPUTS,
                 chunk=8,
                 sharding=mesh.spread(devices),
             )
@@ -221,22 +225,23 @@ def test_prediction_does_not_depend_on_the_company(networks, recipe, examples, s
     """Evaluation mode: no batch statistics, no augmentation, no trace of padding."""
     state, _ = one_step(state, examples, networks, recipe)
     state, examples = jax.device_put((state, examples), mesh.everywhere(devices))
-    options = {"networks": networks, "chunk": 8, "sharding": mesh.spread(devices)}
-    together = scoring.outputs_of(state, examples, jnp.arange(21), jnp.int32(21), **options)
-    chex.assert_shape(together.log_probs, (21, 3))
-    chex.assert_shape(together.features, (21, 16))
-    backwards = scoring.outputs_of(state, examples, jnp.arange(21)[::-1], jnp.int32(21), **options)
+    options = {"networks": networks, "wanted": train.OUTPUTS, "chunk": 8, "sharding": mesh.spread(devices)}
+    together = predict(state, examples, jnp.arange(21), jnp.int32(21), **options)
+    chex.assert_shape(together["log_probs"], (21, 3))
+    chex.assert_shape(together["features"], (21, 16))
+    backwards = predict(state, examples, jnp.arange(21)[::-1], jnp.int32(21), **options)
     chex.assert_trees_all_close(together, jax.tree.map(lambda x: x[::-1], backwards), atol=1e-5)
-    few = scoring.outputs_of(state, examples, jnp.arange(21), jnp.int32(3), **options)
+    few = predict(state, examples, jnp.arange(21), jnp.int32(3), **options)
     chex.assert_trees_all_close(*[jax.tree.map(lambda x: x[:3], out) for out in (together, few)], atol=1e-5)
-    chex.assert_trees_all_close(jnp.exp(together.log_probs).sum(-1), jnp.ones(21), rtol=1e-5)
+    chex.assert_trees_all_close(jnp.exp(together["log_probs"]).sum(-1), jnp.ones(21), rtol=1e-5)
 
 
 def test_evaluation_against_its_definition(networks, examples, state, devices):
     state, examples = jax.device_put((state, examples), mesh.everywhere(devices))
     options = {"networks": networks, "chunk": 16, "sharding": mesh.spread(devices)}
     accuracy, loss = train.evaluate(state, examples, **options)
-    outputs = scoring.outputs_of(state, examples, jnp.arange(48), jnp.int32(48), **options)
-    log_probs, labels = np.asarray(outputs.log_probs), np.asarray(examples.labels)
+    outputs = predict(state, examples, jnp.arange(48), jnp.int32(48), wanted=("log_probs",), **options)
+    assert set(outputs) == {"log_probs"}
+    log_probs, labels = np.asarray(outputs["log_probs"]), np.asarray(examples.labels)
     assert float(accuracy) == pytest.approx(np.mean(log_probs.argmax(1) == labels))
     assert float(loss) == pytest.approx(-np.mean(log_probs[np.arange(48), labels]), rel=1e-5)

@@ -6,46 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_config import changed, load
 
 from aljax import agreement, files, records, report, selections, verify
 
-CONFIG = {
-    "seed": 0,
-    "trials": 2,
-    "first_trial": 3,
-    "cycles": 2,
-    "budget": 4,
-    "subset_size": 10,
-    "uncertainty": "learning_loss",
-    "diversity": "core_set",
-    "retries": 0,
-    "devices": 0,
-    "checkpoint_minutes": 10.0,
-    "dataset": {
-        "source": "embedded",
-        "name": "digits",
-        "data_dir": "",
-        "train_split": "train",
-        "test_split": "test",
-        "image_size": 8,
-        "channels": 1,
-    },
-    "model": {"width": 2, "dtype": "auto"},
-    "train": {
-        "epochs": 2,
-        "batch_size": 4,
-        "learning_rate": 0.1,
-        "milestones": (1,),
-        "decay": 0.1,
-        "momentum": 0.9,
-        "weight_decay": 5e-4,
-        "ranking_weight": 1.0,
-        "margin": 1.0,
-        "detach_epoch": 1,
-        "pad": 1,
-        "flip": False,
-    },
-}
+CONFIG = changed(
+    load(Path(__file__).parents[1] / "configs" / "digits.py"),
+    trials=2,
+    first_trial=3,
+    cycles=2,
+    budget=4,
+    subset_size=10,
+    compare=("learning_loss", "core_set"),
+)
 
 
 @pytest.fixture
@@ -60,13 +33,19 @@ def run(tmp_path):
         for cycle in (1, 2):
             subset = np.sort(order[10 * cycle : 10 * cycle + 10])
             scores = rng.normal(size=10).astype(np.float32)
-            chosen = selections.Selections(subset, subset[np.argsort(-scores)[:4]], subset[:4], scores)
+            best = subset[np.argsort(-scores)[:4]]
+            compared = {"learning_loss": best, "core_set": subset[:4]}
+            compared_scores = {"learning_loss": scores, "core_set": np.empty(0, np.float32)}
+            chosen = selections.Selections(subset, best, subset[:4], best, scores, compared, compared_scores)
             selections.save(selections.path_of(tmp_path, trial, cycle), chosen)
             line = {"trial": trial, "cycle": cycle, "labeled": 4 * cycle, "budget": 4, "subset_size": 10}
-            line |= agreement.compare(chosen.uncertainty, chosen.diversity, 10)._asdict()
+            compared = agreement.compare(chosen.uncertainty, chosen.diversity, 10)._asdict()
+            line |= compared
             line |= {"accuracy": 0.5, "test_loss": 1.0, "train_loss": 0.5, "retries": 0}
             lines.append(line)
             files.append(tmp_path / "timings.jsonl", {"trial": trial, "cycle": cycle, "train": 1.0})
+            pair = {"a": "learning_loss", "b": "core_set", **compared, "spearman": None}
+            files.append(tmp_path / "pairs.jsonl", {"trial": trial, "cycle": cycle, **pair})
             files.append(tmp_path / "cycles.jsonl", line)
     for name, content in report.files(lines).items():
         files.write(tmp_path / name, content)

@@ -1,0 +1,48 @@
+"""What the strategies of a cycle look at: the last model's outputs, as far as they ask for them."""
+
+from collections.abc import Set
+
+import jax.numpy as jnp
+import numpy as np
+
+from aljax import mesh, pool, scoring, strategies, train
+from aljax.errors import RunFailed
+from aljax.study import Study, capacity, chunk
+
+
+def view_of(
+    study: Study, images: pool.Pool, subset: np.ndarray, state: train.TrainState | None, wanted: Set[str]
+) -> strategies.View:
+    """A view of a sub-pool.
+
+    Args:
+      study: the study.
+      images: the pool, for the labeled images.
+      subset: indices of the sub-pool, [M].
+      state: the ensemble trained on them, or None while there is none.
+      wanted: fields of the view.
+
+    Returns:
+      The view, of which the other fields are None.
+
+    Raises:
+      RunFailed: if an output is not finite.
+    """
+    view = strategies.View(len(subset), study.mesh, len(images.labeled))
+    if state is None:
+        return view
+    outputs = scoring.outputs_of(
+        state,
+        study.train_set,
+        subset,
+        pool.padded(images, capacity(study)),
+        len(images.labeled),
+        networks=study.networks,
+        wanted=frozenset(wanted),
+        chunk=chunk(study),
+        sharding=mesh.spread(study.mesh),
+    )
+    for name, values in outputs.items():
+        if not jnp.isfinite(values).all():
+            raise RunFailed(f"{name} of the sub-pool are not finite")
+    return view._replace(**outputs)
