@@ -52,6 +52,25 @@ def test_digits():
     assert np.all(np.bincount(digits.train.labels) >= 125)
 
 
+def test_a_part_of_a_data_set():
+    whole = data.load("embedded", "digits", image_size=8, channels=1)
+    part = data.load("embedded", "digits", image_size=8, channels=1, classes=4, images=100)
+    assert part.class_names == tuple("0123")
+    assert len(part.train.labels) == 100
+    assert set(part.train.labels) == set(part.test.labels) == {0, 1, 2, 3}
+    assert len(part.test.labels) == np.sum(whole.test.labels < 4)
+    place = {name: row for row, name in enumerate(whole.train.ids)}
+    rows = [place[name] for name in part.train.ids]
+    assert rows == sorted(rows)
+    assert np.array_equal(part.train.images, whole.train.images[rows])
+    assert np.array_equal(part.train.labels, whole.train.labels[rows])
+    more = data.load("embedded", "digits", image_size=8, channels=1, classes=4, images=200)
+    assert set(part.train.ids) < set(more.train.ids)
+    for field, number, accepted in (("classes", 11, "0 or 2 to 10"), ("images", 1301, "0 to 1300")):
+        with pytest.raises(Refused, match=rf"config\.dataset\.{field}={number}: accepted: {accepted}"):
+            data.load("embedded", "digits", image_size=8, channels=1, **{field: number})
+
+
 def test_digits_are_those_of_scikit_learn():
     from sklearn.datasets import load_digits
 

@@ -1,6 +1,7 @@
 """The whole run, end to end, on a small study of the digits."""
 
 import copy
+import itertools
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from test_config import changed, load
 from aljax import (
     agreement,
     checkpoints,
+    ensemble,
     experiment,
     files,
     mesh,
@@ -37,7 +39,7 @@ from benchmarks.faults import SMALL, launch, results, start
 ROOT = Path(__file__).parents[1]
 LINE = [
     *("trial", "cycle", "labeled", "budget", "subset_size", "overlap", "chance", "C", "kappa", "jaccard"),
-    *("p_value", "uncertainty", "diversity", "accuracy", "test_loss", "train_loss", "retries"),
+    *("p_value", "uncertainty", "diversity", "acquired", "accuracy", "test_loss", "train_loss", "retries"),
 ]
 
 
@@ -277,7 +279,7 @@ def test_each_function_is_traced_once_over_all_cycles_and_trials(small, tmp_path
         experiment.run(small, tmp_path / "run")
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
-    ours = ("init", "train_epoch", "outputs_of", "evaluate", "_greedy")
+    ours = ("fresh", "epoch", "outputs_of", "first", "evaluate", "_greedy")
     assert {name: counts[name] for name in ours} == dict.fromkeys(ours, 1)
 
 
@@ -313,12 +315,12 @@ def test_a_cycle_trains_afresh(small, finished, tmp_path):
     workdir, _, _ = finished
     devices = local_mesh(small)
     study = prepare(small, run_directory(tmp_path, small), devices)
-    images = pool.unlabeled(1300)
+    pools = [pool.unlabeled(1300)]
     for cycle in (1, 2, 3):
         chosen = selections.load(selections.path_of(workdir, 0, cycle))
-        images = pool.label(images, chosen.uncertainty)
+        pools.append(pool.label(pools[-1], chosen.uncertainty))
     with experiment.monitor.watching(12, [(0, 3)], [], tmp_path) as watch:
-        progress = fit(study, images, 0, 3, watch)
+        progress = fit(study, pools[1:], 0, watch)
     recorded = lines_of(workdir)[2]["train_loss"]
     assert float(progress.metrics.cross_entropy) == pytest.approx(recorded, rel=1e-4)
 
@@ -329,12 +331,53 @@ def test_one_model_selects_alike_on_one_and_two_devices(small, tmp_path):
         config = changed(small, devices=count)
         study = prepare(config, run_directory(tmp_path / str(count), config), local_mesh(config))
         images = pool.label(pool.unlabeled(1300), np.arange(0, 600, 15, dtype=np.int32))
-        state = train.init(study.key, networks=study.networks, image_shape=(8, 8, 1))
+        state = ensemble.fresh(study.key[None], networks=study.networks, image_shape=(8, 8, 1))
         progress = checkpoints.Progress(0, 12, state, train.no_metrics())
         progress = jax.device_put(progress, mesh.everywhere(study.mesh))
         selected.append(experiment.select(study, images, progress, 0, 3, experiment.Clock()))
     chex.assert_trees_all_equal(selected[0]._replace(scores=0), selected[1]._replace(scores=0))
     chex.assert_trees_all_close(selected[0].scores, selected[1].scores, atol=1e-5)
+
+
+def test_any_strategy_acquires_and_every_pair_is_compared(small, finished, tmp_path):
+    names = ("learning_loss", "core_set", "margin", "bald")
+    config = changed(small, trials=1, acquire="margin", compare=names, ensemble=2)
+    experiment.run(config, tmp_path / "run")
+    assert list(verify.problems(tmp_path / "run")) == []
+    lines, of_pairs = lines_of(tmp_path / "run"), files.read_lines(tmp_path / "run" / "pairs.jsonl")[0]
+    assert [line["acquired"] for line in lines] == ["random", "margin", "margin"]
+    assert [(pair["cycle"], pair["a"], pair["b"]) for pair in of_pairs] == [
+        (cycle, a, b) for cycle in (1, 2, 3) for a, b in itertools.combinations(names, 2)
+    ]
+    labeled = pool.unlabeled(1300)
+    for line in lines:
+        chosen = selections.load(selections.path_of(tmp_path / "run", 0, line["cycle"]))
+        labeled = pool.label(labeled, chosen.acquired)
+        main = next(pair for pair in of_pairs if pair["cycle"] == line["cycle"])
+        assert (main["overlap"], main["C"]) == (line["overlap"], line["C"])
+        if line["cycle"] > 1:
+            chex.assert_trees_all_equal(chosen.acquired, chosen.compared["margin"])
+            rank = dict(zip(chosen.subset, chosen.compared_scores["margin"], strict=True))
+            best = sorted(rank.values(), reverse=True)[:20]
+            assert [rank[image] for image in chosen.acquired] == best
+    first = selections.load(selections.path_of(finished[0], 0, 1))
+    again = selections.load(selections.path_of(tmp_path / "run", 0, 1))
+    chex.assert_trees_all_equal(first.acquired, again.acquired)  # the same beginning, whatever acquires
+
+
+def test_a_warm_start_trains_on_from_the_cycle_before_and_goes_on_when_killed(small, finished, tmp_path):
+    config = changed(small, trials=1, warm_start=True)
+    experiment.run(config, tmp_path / "whole")
+    whole, cold = lines_of(tmp_path / "whole"), lines_of(finished[0])
+    assert whole[0] == cold[0]
+    assert whole[1]["overlap"] == cold[1]["overlap"]
+    assert whole[1]["train_loss"] < cold[1]["train_loss"]
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    content = (tmp_path / "killed" / "cycles.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "killed" / "cycles.jsonl").write_bytes(b"".join(content[:2]))
+    shutil.rmtree(tmp_path / "killed" / "checkpoints")
+    experiment.run(config, tmp_path / "killed")
+    assert results(tmp_path / "killed") == results(tmp_path / "whole")
 
 
 def test_what_one_use_of_randomness_draws_leaves_the_others_alone(small, tmp_path):
