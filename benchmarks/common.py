@@ -113,12 +113,17 @@ def machine() -> dict[str, Any]:
     """Processor, cores, devices and versions: what a figure must be read with."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "devices": [device.device_kind for device in jax.local_devices()],
         "python": platform.python_version(),
         "versions": {"aljax": aljax.__version__, **{name: version(name) for name in PACKAGES}},
     }
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:
