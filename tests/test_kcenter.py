@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aljax import mesh
-from aljax.kcenter import k_center_greedy
+from aljax import kcenter, mesh
+from aljax.kcenter import k_center_greedy, search
 
 
 def brute_force(features, is_center, is_candidate, budget, first=None):
@@ -32,33 +32,58 @@ def brute_force(features, is_center, is_candidate, budget, first=None):
     return taken
 
 
+def brute_force_of_many(features, is_center, is_candidate, budget):
+    """The same, faster, with a center to begin with."""
+    features = np.asarray(features, np.float64)
+    distance = np.where(is_candidate, np.inf, -np.inf)
+    for center in features[is_center]:
+        distance = np.minimum(distance, np.sum((features - center) ** 2, axis=1))
+    taken = []
+    for _ in range(budget):
+        taken.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.sum((features - features[taken[-1]]) ** 2, axis=1))
+        distance[taken[-1]] = -np.inf
+    return taken
+
+
+# points, dimensions, candidates, budget, devices, rows in the front
+CASES = [
+    (1, 1, 1, 1, 1, None),
+    (9, 1, 9, 9, 1, 2),
+    (9, 1, 5, 5, 2, 2),
+    (12, 3, 12, 12, 2, 1),
+    (40, 2, 30, 30, 1, 4),
+    (40, 2, 40, 15, 2, 7),
+]
+
+
 @st.composite
 def problems(draw):
     """Small whole coordinates: distances are exact, ties and duplicates are many."""
-    points, dimensions = draw(st.sampled_from([(1, 1), (5, 2), (9, 1), (12, 3)]))
+    points, dimensions, candidates, *rest = draw(st.sampled_from(CASES))
     coordinates = st.lists(st.integers(-2, 2), min_size=dimensions, max_size=dimensions)
     features = draw(st.lists(coordinates, min_size=points, max_size=points))
     is_center = draw(st.lists(st.booleans(), min_size=points, max_size=points))
-    is_candidate = draw(st.lists(st.booleans(), min_size=points, max_size=points).filter(any))
-    return np.array(features, np.float32), np.array(is_center), np.array(is_candidate)
+    order = draw(st.permutations(range(points)))
+    is_candidate = np.isin(np.arange(points), order[:candidates])
+    return np.array(features, np.float32), np.array(is_center), is_candidate, *rest
 
 
-@settings(deadline=None, max_examples=60)
-@given(problems(), st.sampled_from([1, 2]), st.data())
-def test_against_brute_force(problem, num_devices, data):
-    features, is_center, is_candidate = problem
-    budget = data.draw(st.sampled_from(sorted({1, int(is_candidate.sum())})))
+@settings(deadline=None, max_examples=80)
+@given(problems())
+def test_against_brute_force(problem):
+    features, is_center, is_candidate, budget, num_devices, front_size = problem
     devices = mesh.local(num_devices, batch_size=2)
-    taken = np.asarray(k_center_greedy(features, is_center, is_candidate, budget, mesh=devices))
+    taken, _ = search(features, is_center, is_candidate, budget, devices, front_size)
     assert taken.shape == (budget,)
     assert taken.dtype == np.int32
     first = None
     if not is_center.any():
-        first = taken[0]
+        first = int(taken[0])
         lengths = np.sum((features - features[is_candidate].mean(0)) ** 2, axis=1)
         assert is_candidate[first]
         assert lengths[first] <= lengths[is_candidate].min() + 1e-5
-    assert list(taken) == brute_force(features, is_center, is_candidate, budget, first)
+    assert np.asarray(taken).tolist() == brute_force(features, is_center, is_candidate, budget, first)
 
 
 def test_by_hand():
@@ -92,7 +117,7 @@ def test_devices_agree_on_real_numbers():
         for n in (1, 2)
     )
     chex.assert_trees_all_equal(np.asarray(one), np.asarray(two))
-    assert list(one) == brute_force(features, is_center, ~is_center, 100)
+    assert list(one) == brute_force_of_many(features, is_center, ~is_center, 100)
 
 
 @pytest.mark.parametrize("candidates", [3, 9, 10])
@@ -121,14 +146,63 @@ def test_points_far_from_the_origin(offset):
     features = np.asarray(0.1 * jax.random.normal(jax.random.key(2), (300, 32)) + offset)
     is_center = np.arange(300) < 100
     taken = k_center_greedy(features, is_center, ~is_center, 40)
-    assert list(taken) == brute_force(features, is_center, ~is_center, 40)
+    assert list(taken) == brute_force_of_many(features, is_center, ~is_center, 40)
 
 
 def test_many_centers():
     features = jax.random.normal(jax.random.key(1), (400, 8))
     is_center = np.arange(400) % 4 > 0  # 300, more than are handled at once
     taken = k_center_greedy(features, is_center, ~is_center, 50)
-    assert list(taken) == brute_force(features, is_center, ~is_center, 50)
+    assert list(taken) == brute_force_of_many(features, is_center, ~is_center, 50)
+
+
+def clusters(points, dimensions, seed):
+    """30 clusters of different sizes, many points twice, and some far from all."""
+    rng = np.random.default_rng(seed)
+    centers = rng.normal(size=(30, dimensions))
+    features = centers[rng.integers(0, 30, points) ** 2 // 30] + 0.1 * rng.normal(size=(points, dimensions))
+    features[rng.integers(0, points, points // 4)] = features[rng.integers(0, points, points // 4)]
+    features[:: points // 10] *= 3
+    return features.astype(np.float32)
+
+
+@pytest.mark.parametrize("front_size", [16, 100])
+def test_clusters_are_pruned_and_selected_alike(front_size, devices):
+    points, centers, budget = 1200, 150, 250
+    features = clusters(points, 6, seed=0)
+    is_center = np.arange(points) < centers
+    taken, effort = search(features, is_center, ~is_center, budget, devices, front_size)
+    assert np.asarray(taken).tolist() == brute_force_of_many(features, is_center, ~is_center, budget)
+    assert effort.fronts > 2  # the first did not last
+    assert effort.rows + effort.center_rows < (points - centers) * budget / 5
+    assert effort.rows >= points - centers  # each was looked at once
+
+
+def test_a_small_budget_needs_one_front():
+    """Ten points far out, 400 near: after the first look, only the ten are read again."""
+    features = np.concatenate([np.eye(10) * 100, np.random.default_rng(0).normal(size=(400, 10))])
+    is_center = np.arange(410) >= 400
+    taken, effort = search(features, is_center, ~is_center, 10, front_size=20)
+    assert sorted(np.asarray(taken).tolist()) == list(range(10))
+    assert int(effort.fronts) == 1
+    assert int(effort.rows) == 400 + 20
+
+
+def test_when_all_points_are_the_same_the_order_is_that_of_the_indices():
+    features = np.full((60, 3), 7.7, np.float32)
+    is_candidate = np.arange(60) % 7 != 3
+    taken, _ = search(features, ~is_candidate, is_candidate, int(is_candidate.sum()), front_size=8)
+    assert np.asarray(taken).tolist() == np.flatnonzero(is_candidate).tolist()
+
+
+def test_more_centers_do_not_compile_again():
+    features = np.random.default_rng(0).normal(size=(64, 4))
+    sizes = set()
+    for centers in (8, 20, 32):
+        row = np.arange(64)
+        k_center_greedy(features, (row >= 32) & (row < 32 + centers), row < 32, 4)
+        sizes.add(kcenter._greedy._cache_size())
+    assert len(sizes) == 1
 
 
 @pytest.mark.parametrize(
