@@ -6,7 +6,7 @@ train afresh on all labels, evaluate. In cycle 1 there is no model, and all sele
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from aljax import (
     files,
     mesh,
     monitor,
+    notes,
     pairs,
     pool,
     records,
@@ -59,14 +60,22 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
         lines = records.completed(workdir, plan)
         if len(lines) < len(plan):
             study = prepare(config, workdir, devices)
+            refresh = report.Refresher(workdir)
             with monitor.watching(study.recipe.epochs, plan, lines, workdir) as watch:
                 for trial in range(first, first + config["trials"]):
-                    run_trial(study, trial, [line for line in lines if line["trial"] == trial], watch)
+                    done = [line for line in lines if line["trial"] == trial]
+                    run_trial(study, trial, done, watch, refresh)
             lines = records.completed(workdir, plan)
         report.finish(workdir, lines)
 
 
-def run_trial(study: Study, trial: int, lines: list[files.Record], watch: monitor.Watch) -> None:
+def run_trial(
+    study: Study,
+    trial: int,
+    lines: list[files.Record],
+    watch: monitor.Watch,
+    refresh: Callable[[], None],
+) -> None:
     """Runs the cycles of one trial after those whose `lines` stand in the records."""
     pools = [pool.unlabeled(len(study.train_set.labels))]
     progress = None
@@ -129,6 +138,7 @@ def run_trial(study: Study, trial: int, lines: list[files.Record], watch: monito
             files.append(study.workdir / "pairs.jsonl", *({**place, **pair} for pair in of_pairs))
         files.append(study.workdir / "cycles.jsonl", line)  # last, as it makes the cycle complete
         watch.cycle_done(line)
+        refresh()
 
 
 def select(
@@ -144,6 +154,7 @@ def select(
     subset = pool.draw_subset(key_of(study, trial, cycle, "subset"), images, config["subset_size"])
     names = names_of(config, cycle)
     wanted = {field for name in names.values() for field in strategies.needs_of(strategies.find(name))}
+    wanted |= notes.NEEDS
     try:
         view = view_of(study, images, subset, progress.state if progress else None, wanted)
         clock.lap("score")
@@ -157,6 +168,8 @@ def select(
         if selection.note:
             logging.warning("trial %d, cycle %d, %s: %s", trial, cycle, names[role], selection.note)
     clock.lap("select")
+    notes.write(study, view, subset, made["uncertainty"], made["diversity"], trial, cycle)
+    clock.lap("diagnose")
     chosen = {role: subset[selection.chosen] for role, selection in made.items()}
     compared = {name: role_of(config, name) for name in config["compare"]}
     return selections.Selections(

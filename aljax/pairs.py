@@ -56,14 +56,17 @@ def matrix(lines: Sequence[Record], cycle: int) -> tuple[list[str], np.ndarray]:
       cycle: from 1.
 
     Returns:
-      The strategies, and the means [S, S], symmetric, with 1 on the diagonal.
+      The strategies, and the means [S, S], symmetric, with 1 on the diagonal; nan for a pair
+      whose C is not defined in any trial.
     """
     lines = [line for line in lines if line["cycle"] == cycle]
     names = list(dict.fromkeys(line[side] for side in ("a", "b") for line in lines))
     found: dict[tuple[str, str], list[Any]] = {}
     for line in lines:
-        found.setdefault((line["a"], line["b"]), []).append(line["C"])
-    means = np.eye(len(names))
+        if line["C"] is not None:
+            found.setdefault((line["a"], line["b"]), []).append(line["C"])
+    means = np.full((len(names), len(names)), np.nan)
+    np.fill_diagonal(means, 1)
     for (a, b), values in found.items():
         i, j = names.index(a), names.index(b)
         means[i, j] = means[j, i] = np.mean(values)

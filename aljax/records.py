@@ -15,14 +15,17 @@ from typing import IO
 
 from absl import logging
 
+from aljax import selections
 from aljax.errors import Refused, RunFailed
-from aljax.files import PARTIAL, Record, encoded, read_lines, write
+from aljax.files import PARTIAL, Record, append, encoded, read_lines, write
 
 # What ran, not what was asked for: a run may be continued where these differ.
 ENVIRONMENT = ("versions", "device")
 
 # Lines of each cycle that are written before the line in cycles.jsonl that completes it.
 SIDE_FILES = ("timings.jsonl", "pairs.jsonl")
+
+DIAGNOSTICS = "diagnostics.jsonl"  # a line of each cycle, written before its selections are
 
 DATA = "data_sha256"  # in config.json, the digest of the data set
 
@@ -87,12 +90,13 @@ def _begin(workdir: Path, config: Record, environment: Record) -> None:
             )
     elif begun:
         _check_same_config(path, stored, config, environment)
-    for left_over in [*workdir.glob(f"{PARTIAL}*"), *workdir.glob(f"selections/*/{PARTIAL}*")]:
-        left_over.unlink()
+    for folder in ("", "figures/", "selections/*/", "gallery/*/"):
+        for left_over in workdir.glob(f"{folder}{PARTIAL}*"):
+            left_over.unlink()
     if not begun and stored != {**_as_json(config), **_as_json(environment)}:
         write(path, (json.dumps({**config, **environment}, indent=2) + "\n").encode())
     unused = set() if config.get("compare") else {"pairs.jsonl"}
-    for name in ("cycles.jsonl", *SIDE_FILES):
+    for name in ("cycles.jsonl", *SIDE_FILES, DIAGNOSTICS):
         if name not in unused and not (workdir / name).exists():
             write(workdir / name, b"")
 
@@ -167,7 +171,7 @@ def flatten(config: Record, prefix: str = "") -> Record:
 def completed(workdir: Path, plan: Sequence[tuple[int, int]]) -> list[Record]:
     """The lines of cycles.jsonl, a half-written last one removed.
 
-    The side files are cut to the same cycles.
+    The side files are cut to the same cycles, the diagnostics to those whose selections stand.
 
     Args:
       workdir: the run directory.
@@ -190,11 +194,33 @@ def completed(workdir: Path, plan: Sequence[tuple[int, int]]) -> list[Record]:
             )
     done = set(plan[: len(lines)])
     for name in SIDE_FILES:
-        found = _repaired(workdir / name)
-        kept = [line for line in found if (line.get("trial"), line.get("cycle")) in done]
-        if kept != found:
-            write(workdir / name, b"".join(map(encoded, kept)))
+        _cut(workdir / name, done)
+    selected = {place for place in plan if selections.path_of(workdir, *place).exists()}
+    _cut(workdir / DIAGNOSTICS, done | selected)
     return lines
+
+
+def _cut(path: Path, places: set[tuple[int, int]]) -> None:
+    """Leaves only the lines of these cycles."""
+    lines = _repaired(path)
+    kept = [line for line in lines if (line.get("trial"), line.get("cycle")) in places]
+    if kept != lines:
+        write(path, b"".join(map(encoded, kept)))
+
+
+def put(path: Path, new: Record) -> None:
+    """Appends the line of a (trial, cycle), or puts it in the place of the one that it has.
+
+    Raises:
+      RunFailed: if it could not be written; the file then holds what it held before.
+    """
+    lines, _ = read_lines(path)
+    places = [(line.get("trial"), line.get("cycle")) for line in lines]
+    if (place := (new["trial"], new["cycle"])) in places:
+        lines[places.index(place)] = new
+        write(path, b"".join(map(encoded, lines)))
+    else:
+        append(path, new)
 
 
 def _repaired(path: Path) -> list[Record]:

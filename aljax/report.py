@@ -1,107 +1,139 @@
-"""Tables from a run's records.
+"""The report of a run, or of several side by side: python -m aljax.report RUN_DIR [RUN_DIR ...].
 
-A summary has one row per cycle; each measure in it has a mean, a standard deviation and a
-95 % interval of the mean over trials (Student's t; none for a single trial).
+A page, report.html, that holds all it shows; its figures as files; summary.csv and summary.json;
+and the table on the terminal. All of it is made from the run directory alone.
 """
 
-import csv
-import io
-import json
-import math
+import argparse
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from rich.console import Console
-from rich.table import Table
-from scipy.stats import t as student_t
 
-from aljax import records
+import aljax
+from aljax import figures, runs, summary, tables, verdict
+from aljax.drawings import Drawn, drawings
+from aljax.errors import Refused, RunFailed
 from aljax.files import Record, write
+from aljax.runs import Run
 
-MEASURES = ("accuracy", "overlap", "C", "kappa", "jaccard", "test_loss", "train_loss")
+SHARE = 0.01  # of the run's time goes to pages in between, at most
 
 
 def finish(workdir: Path, lines: Sequence[Record]) -> None:
-    """Writes summary.csv and summary.json, and prints the table and where the run directory is."""
-    for name, content in files(lines).items():
+    """Writes the summary, the figures and the page, and prints table, verdict and where they are.
+
+    What is there already and is made from the same records is left as it is.
+    """
+    for name, content in summary.contents(lines).items():
         path = workdir / name
         if not path.exists() or path.read_bytes() != content:
             write(path, content)
+    run = runs.load(workdir)
+    page = workdir / "report.html"
+    if not page.exists() or runs.digest(workdir).encode() not in page.read_bytes():
+        save(run)
+    tell(run)
+
+
+def save(run: Run) -> Path:
+    """Writes report.html and figures/ of one run."""
+    drawn = drawings([run])
+    for one in drawn:
+        write(run.path / "figures" / f"{one.name}.svg", figures.svg(one.figure))
+        write(run.path / "figures" / f"{one.name}.png", figures.png(one.figure))
+    write(run.path / "report.html", page([run], drawn, runs.digest(run.path)).encode())
+    return run.path / "report.html"
+
+
+def tell(run: Run) -> None:
+    """Prints what the report says: the table, the verdict and the places."""
     console = Console()
-    console.print(table(summarize(lines)))
-    console.print(f"run directory: {workdir}", highlight=False, soft_wrap=True)
+    if run.lines:
+        console.print(summary.table(summary.summarize(run.lines)))
+    for claim in verdict.claims(run.config, run.lines):
+        if claim.verdict != verdict.DOES_NOT_APPLY:
+            measured = f"{claim.measured} ({claim.interval})" if claim.interval != "-" else claim.measured
+            console.print(f"{claim.text}: {measured}: {claim.verdict}", highlight=False, soft_wrap=True)
+    console.print(f"report: {run.path / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(f"run directory: {run.path}", highlight=False, soft_wrap=True)
 
 
-def files(lines: Sequence[Record]) -> dict[str, bytes]:
-    """The contents of the summary's files by their names."""
-    rows = summarize(lines)
-    flat = [{name.replace(".", "_"): value for name, value in records.flatten(row).items()} for row in rows]
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return {
-        "summary.json": (json.dumps(rows, indent=2) + "\n").encode(),
-        "summary.csv": text.getvalue().encode(),
-    }
+class Refresher:
+    """Makes the page of a run again while it goes on, and spends little of the run's time on it."""
+
+    def __init__(self, workdir: Path) -> None:
+        self._workdir = workdir
+        self._spent = 0.0
+        self._due = time.monotonic()
+
+    def __call__(self) -> None:
+        """Makes it, unless that would take more than `SHARE` of the time since the last."""
+        begin = time.monotonic()
+        if begin < self._due:
+            return
+        run = runs.load(self._workdir)
+        write(self._workdir / "report.html", page([run], drawings([run])).encode())
+        end = time.monotonic()
+        self._due = end + (end - begin) / SHARE
 
 
-def summarize(lines: Sequence[Record]) -> list[dict[str, Any]]:
-    """One row per cycle: its number, labels, trials, chance overlap, and each of `MEASURES`.
+def page(shown: Sequence[Run], drawn: Sequence[Drawn], digest: str = "") -> str:
+    """The page of one run, or of several side by side, as HTML.
 
     Args:
-      lines: records of cycles.jsonl, of any number of trials.
-
-    Returns:
-      Rows in order of cycles; a measure is {"mean", "sd", "low", "high"}, where sd (of the
-      sample) and the 95 % interval are None for a single trial.
+      shown: the runs.
+      drawn: their figures.
+      digest: of what the page is made from, noted in it where it is the last.
     """
-    rows = []
-    for cycle in sorted({line["cycle"] for line in lines}):
-        group = [line for line in lines if line["cycle"] == cycle]
-        rows.append(
-            {
-                "cycle": cycle,
-                "labeled": group[0]["labeled"],
-                "trials": len(group),
-                "chance": group[0]["chance"],
-                **{name: _spread([line[name] for line in group]) for name in MEASURES},
-            }
-        )
-    return rows
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("aljax", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["inline"] = lambda one: figures.inline(one.figure, one.name, one.caption)
+    return environment.get_template("report.html.jinja").render(
+        runs=[tables.view(run) for run in shown],
+        figures={one.name: one for one in drawn},
+        differences=tables.differences(shown),
+        version=aljax.__version__,
+        digest=digest,
+    )
 
 
-def _spread(values: Sequence[float]) -> dict[str, float | None]:
-    count, mean = len(values), float(np.mean(values))
-    if count == 1:
-        return {"mean": mean, "sd": None, "low": None, "high": None}
-    sd = float(np.std(values, ddof=1))
-    half = float(student_t.ppf(0.975, count - 1)) * sd / math.sqrt(count)
-    return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half}
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: 0 done, 1 a file could not be written, 2 a folder is no run directory."""
+    parser = argparse.ArgumentParser(
+        prog="python -m aljax.report", description="Makes the report of a run, or lays several side by side."
+    )
+    parser.add_argument("run_dir", type=Path, nargs="+", help="a run directory")
+    parser.add_argument(
+        "--out", type=Path, help="the page of several runs; by default comparison.html, where you are"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        shown = [runs.load(path) for path in given.run_dir]
+        if len(shown) == 1 and given.out is None:
+            if not runs.unfinished(shown[0]):
+                for name, content in summary.contents(shown[0].lines).items():
+                    write(shown[0].path / name, content)
+            made = save(shown[0])
+            tell(shown[0])
+        else:
+            made = given.out or Path("comparison.html")
+            write(made, page(shown, drawings(shown)).encode())
+            print(made)
+    except (Refused, RunFailed) as error:
+        print(f"report: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2 if isinstance(error, Refused) else 1
+    return 0
 
 
-def table(rows: Sequence[dict[str, Any]]) -> Table:
-    """The rows of a summary as a table for a terminal: means over trials ± standard deviation."""
-
-    def cell(measure, form, factor=1.0):
-        text = format(factor * measure["mean"], form)
-        if measure["sd"] is not None:
-            text += f" ± {format(factor * measure['sd'], form.lstrip('+'))}"
-        return text
-
-    trials = rows[0]["trials"]
-    shown = Table(title=f"means over {trials} trial{'s' * (trials > 1)} ± standard deviation")
-    for heading in ("cycle", "labeled", "accuracy %", "overlap", "by chance", "C"):
-        shown.add_column(heading, justify="right")
-    for row in rows:
-        shown.add_row(
-            str(row["cycle"]),
-            str(row["labeled"]),
-            cell(row["accuracy"], ".1f", 100),
-            cell(row["overlap"], ".1f"),
-            f"{row['chance']:g}",
-            cell(row["C"], "+.3f"),
-        )
-    return shown
+if __name__ == "__main__":
+    sys.exit(main())

@@ -28,6 +28,7 @@ class Study(NamedTuple):
     mesh: Mesh
     train_set: train.Examples
     test_set: train.Examples
+    class_names: tuple[str, ...]
     key: jax.Array
 
 
@@ -53,6 +54,7 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
         mesh=devices,
         train_set=train_set,
         test_set=test_set,
+        class_names=dataset.class_names,
         key=jax.random.key(config["seed"]),
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from aljax import agreement, checkpoints, files, pairs, records, report, selections
+from aljax import agreement, checkpoints, diagnostics, files, pairs, records, selections, summary
 from aljax import config as fields
 from aljax.errors import Refused
 from aljax.files import Record
@@ -37,6 +37,11 @@ def problems(workdir: Path) -> Iterator[str]:
     timings = yield from _lines(workdir / "timings.jsonl", config)
     if len(timings) not in (len(lines), len(lines) + 1):  # timings are written first
         yield f"{workdir / 'timings.jsonl'}: {len(timings)} lines for {len(lines)} complete cycles"
+    noted = yield from _lines(workdir / records.DIAGNOSTICS, config)
+    if len(noted) not in (len(lines), len(lines) + 1):  # diagnostics are written before the selections
+        yield f"{workdir / records.DIAGNOSTICS}: {len(noted)} lines for {len(lines)} complete cycles"
+    for number, noted_line in enumerate(noted[: len(lines)], start=1):
+        yield from _diagnostics(workdir, number, noted_line, config)
     labeled: dict[int, set[int]] = {}
     of_cycles = [
         problem
@@ -111,7 +116,7 @@ def _cycle(
     for name, value in expected.items():
         if line.get(name) != value:
             yield f"{where}: {name} is {line.get(name)}, and the selections give {value}"
-    for name in report.MEASURES:
+    for name in summary.MEASURES:
         if not isinstance(line.get(name), int | float):
             yield f"{where}: {name} is {line.get(name)!r}, not a number"
 
@@ -134,8 +139,35 @@ def _pairs(workdir: Path, lines: Sequence[Record]) -> Iterator[str]:
         yield f"{path}: is not what the selections give"
 
 
+def _diagnostics(workdir: Path, number: int, line: Record, config: dict[str, Any]) -> Iterator[str]:
+    """Checks what was measured of one cycle, and what is kept of its images, against its selections."""
+    where = f"{workdir / records.DIAGNOSTICS}:{number}"
+    sizes = {"pool": config["subset_size"], "uncertainty": config["budget"], "diversity": config["budget"]}
+    counts = line.get("classes") or {}
+    for name, size in sizes.items():
+        if sum(counts.get(name) or [0]) != size:
+            yield f"{where}: the classes of {name} do not add up to {size} images"
+    path = diagnostics.path_of(workdir, line["trial"], line["cycle"])
+    chosen = selections.load(selections.path_of(workdir, line["trial"], line["cycle"]))
+    if line["trial"] != config["first_trial"] or line.get("distance") is None or chosen is None:
+        return
+    try:
+        kept = diagnostics.unpacked(path)
+    except ValueError as error:
+        yield f"{path}: {error if path.exists() else 'missing'}"
+        return
+    by_uncertainty, by_diversity = (
+        np.isin(chosen.subset, batch) for batch in (chosen.uncertainty, chosen.diversity)
+    )
+    wanted = diagnostics.UNCERTAINTY * by_uncertainty + diagnostics.DIVERSITY * by_diversity
+    if not np.array_equal(kept.group, wanted):
+        yield f"{path}: is of other selections"
+    if np.bincount(kept.labels, minlength=len(kept.class_names)).tolist() != counts.get("pool"):
+        yield f"{path}: its labels are not those of {records.DIAGNOSTICS}:{number}"
+
+
 def _summary(workdir: Path, lines: Sequence[files.Record]) -> Iterator[str]:
-    for name, content in report.files(lines).items():
+    for name, content in summary.contents(lines).items():
         path = workdir / name
         if not path.exists():
             yield f"{path}: missing"

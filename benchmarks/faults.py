@@ -76,12 +76,12 @@ def launch(
 def results(workdir: Path) -> tuple[bytes, dict[str, Any]]:
     """What two runs of one command have in common, to the byte."""
     arrays = {}
-    for path in workdir.glob("selections/*/*.npz"):
+    for path in [*workdir.glob("selections/*/*.npz"), *workdir.glob("gallery/*/*.npz")]:
         with np.load(path) as archive:
             arrays[path.relative_to(workdir).as_posix()] = {
                 name: array.tobytes() for name, array in archive.items()
             }
-    return (workdir / "cycles.jsonl").read_bytes(), arrays
+    return b"".join((workdir / name).read_bytes() for name in ("cycles.jsonl", records.DIAGNOSTICS)), arrays
 
 
 def progress_of(workdir: Path) -> tuple[int, str]:

@@ -20,6 +20,8 @@ from test_config import changed, load
 from aljax import (
     agreement,
     checkpoints,
+    data,
+    diagnostics,
     ensemble,
     experiment,
     files,
@@ -105,6 +107,38 @@ def test_the_selections_are_those_of_the_protocol(finished):
             measured = agreement.compare(chosen.uncertainty, chosen.diversity, 100)
             assert {name: line[name] for name in measured._fields} == measured._asdict()
             labeled = pool.label(labeled, chosen.uncertainty)
+
+
+def test_the_diagnostics_are_those_of_the_selections(finished):
+    workdir, _, _ = finished
+    lines, _ = files.read_lines(workdir / "diagnostics.jsonl")
+    assert [(line["trial"], line["cycle"]) for line in lines] == [(t, c) for t in (0, 1) for c in (1, 2, 3)]
+    labels = data.load(**load(ROOT / "configs" / "digits.py")["dataset"]).train.labels
+    for line in lines:
+        chosen = selections.load(selections.path_of(workdir, line["trial"], line["cycle"]))
+        for name, batch in (("pool", chosen.subset), ("diversity", chosen.diversity)):
+            assert line["classes"][name] == np.bincount(labels[batch], minlength=10).tolist()
+        assert (line["distance"] is None) == (line["cycle"] == 1)
+        if line["cycle"] > 1:
+            assert set(line["distance"]) == {"pool", "uncertainty", "diversity", "random"}
+            assert line["radius"]["diversity"] < line["radius"]["before"]
+            assert all(-1 <= value <= 1 for value in line["spearman"].values())
+    for cycle in (2, 3):
+        chosen = selections.load(selections.path_of(workdir, 0, cycle))
+        kept = diagnostics.unpacked(diagnostics.path_of(workdir, 0, cycle))
+        images = data.load(**load(ROOT / "configs" / "digits.py")["dataset"]).train.images
+        np.testing.assert_array_equal(kept.images, images[chosen.subset[kept.shown]])
+        both = set(chosen.uncertainty.tolist()) & set(chosen.diversity.tolist())
+        assert set(chosen.subset[kept.group == diagnostics.BOTH].tolist()) == both
+
+
+def test_it_leaves_a_report(finished):
+    workdir, output, _ = finished
+    assert f"report: {workdir / 'report.html'}" in output
+    assert "C is negative at cycle 2" in (workdir / "report.html").read_text()
+    assert {"correlation.png", "correlation.svg", "accuracy.png", "accuracy.svg"} <= {
+        path.name for path in (workdir / "figures").iterdir()
+    }
 
 
 def test_it_ends_with_the_table_and_the_directory(finished):

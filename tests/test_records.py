@@ -23,6 +23,10 @@ def line(trial, cycle):
     return {"trial": trial, "cycle": cycle, "C": 0.1 + 0.2}
 
 
+def places(path):
+    return [(line["trial"], line["cycle"]) for line in files.read_lines(path)[0]]
+
+
 @pytest.fixture
 def cycles(tmp_path):
     path = tmp_path / "cycles.jsonl"
@@ -53,8 +57,32 @@ def test_a_half_written_last_line_is_dropped_wherever_it_was_cut(cycles):
 def test_timings_are_cut_to_the_complete_cycles(cycles):
     files.append(cycles.parent / "timings.jsonl", {"trial": 1, "cycle": 2, "train": 1.0})
     records.completed(cycles.parent, PLAN)
-    timings, _ = files.read_lines(cycles.parent / "timings.jsonl")
-    assert [(timing["trial"], timing["cycle"]) for timing in timings] == PLAN[:3]
+    assert places(cycles.parent / "timings.jsonl") == PLAN[:3]
+
+
+@pytest.mark.parametrize("selected", [True, False])
+def test_diagnostics_stay_where_their_selections_stand(cycles, selected):
+    path = cycles.parent / "diagnostics.jsonl"
+    path.touch()
+    for place in PLAN:
+        records.put(path, line(*place))
+    if selected:
+        files.write(selections.path_of(cycles.parent, *PLAN[3]), b"")
+    records.completed(cycles.parent, PLAN)
+    assert places(path) == (PLAN if selected else PLAN[:3])
+
+
+def test_the_line_of_a_cycle_is_put_in_the_place_of_the_one_before(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    path.touch()
+    for place in PLAN:
+        records.put(path, line(*place))
+    before = path.read_bytes()
+    records.put(path, line(*PLAN[1]))
+    assert path.read_bytes() == before
+    records.put(path, {**line(*PLAN[1]), "C": 0.5})
+    assert [entry["C"] for entry in files.read_lines(path)[0]] == [0.1 + 0.2, 0.5, 0.1 + 0.2, 0.1 + 0.2]
+    assert places(path) == PLAN
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_config import changed, load
 
-from aljax import agreement, files, records, report, selections, verify
+from aljax import agreement, diagnostics, files, records, selections, summary, verify
 
 CONFIG = changed(
     load(Path(__file__).parents[1] / "configs" / "digits.py"),
@@ -44,12 +44,27 @@ def run(tmp_path):
             line |= {"accuracy": 0.5, "test_loss": 1.0, "train_loss": 0.5, "retries": 0}
             lines.append(line)
             files.append(tmp_path / "timings.jsonl", {"trial": trial, "cycle": cycle, "train": 1.0})
+            note(tmp_path, trial, cycle, chosen, rng)
             pair = {"a": "learning_loss", "b": "core_set", **compared, "spearman": None}
             files.append(tmp_path / "pairs.jsonl", {"trial": trial, "cycle": cycle, **pair})
             files.append(tmp_path / "cycles.jsonl", line)
-    for name, content in report.files(lines).items():
+    for name, content in summary.contents(lines).items():
         files.write(tmp_path / name, content)
     return tmp_path
+
+
+def note(run, trial, cycle, chosen, rng):
+    """Writes the diagnostics of a cycle, and the gallery of the first trial's second."""
+    labels = rng.integers(0, 3, 10)
+    batches = {
+        name: np.searchsorted(chosen.subset, getattr(chosen, name)) for name in ("uncertainty", "diversity")
+    }
+    space = diagnostics.geometry(rng.normal(size=(10, 2)), np.zeros((1, 2))) if cycle > 1 else None
+    measured = diagnostics.measure(labels, batches, 3, space=space, scores=chosen.scores)
+    records.put(run / "diagnostics.jsonl", {"trial": trial, "cycle": cycle, **measured})
+    if trial == 3 and space is not None:
+        kept = diagnostics.gallery(labels, *batches.values(), "abc", space=space, scores=chosen.scores)
+        files.write(diagnostics.path_of(run, trial, cycle), diagnostics.packed(kept))
 
 
 def found(run):
@@ -81,6 +96,12 @@ def test_an_unfinished_run_is_not_wrong(run):
     assert found(run) == []
 
 
+def regroup(run):
+    path = diagnostics.path_of(run, 3, 2)
+    kept = diagnostics.unpacked(path)
+    files.write(path, diagnostics.packed(kept._replace(group=kept.group[::-1])))
+
+
 DAMAGE = {
     "config": (lambda run: (run / "config.json").write_text("{"), "config.json: "),
     "a field": (
@@ -108,6 +129,32 @@ DAMAGE = {
     ),
     "labeled": (lambda run: rewrite(run / "cycles.jsonl", 2, labeled=5), "cycles.jsonl:2: labeled is 5, and"),
     "timings": (lambda run: (run / "timings.jsonl").unlink(), "timings.jsonl: 0 lines for 4 complete cycles"),
+    "diagnostics": (
+        lambda run: (run / "diagnostics.jsonl").unlink(),
+        "diagnostics.jsonl: 0 lines for 4 complete cycles",
+    ),
+    "classes": (
+        lambda run: rewrite(run / "diagnostics.jsonl", 3, classes={"pool": [10], "uncertainty": [4]}),
+        "diagnostics.jsonl:3: the classes of diversity do not add up to 4 images",
+    ),
+    "no gallery": (
+        lambda run: diagnostics.path_of(run, 3, 2).unlink(),
+        "gallery/trial-03/cycle-02.npz: missing",
+    ),
+    "a cut gallery": (
+        lambda run: diagnostics.path_of(run, 3, 2).write_bytes(b"PK"),
+        "gallery/trial-03/cycle-02.npz: damaged",
+    ),
+    "another gallery": (
+        regroup,
+        "gallery/trial-03/cycle-02.npz: is of other selections",
+    ),
+    "other labels": (
+        lambda run: rewrite(
+            run / "diagnostics.jsonl", 2, classes={"pool": [0, 0, 10], "uncertainty": [4], "diversity": [4]}
+        ),
+        "gallery/trial-03/cycle-02.npz: its labels are not those of diagnostics.jsonl:2",
+    ),
     "no lines": (
         lambda run: (run / "cycles.jsonl").write_bytes(b""),
         "timings.jsonl: 4 lines for 0 complete",

@@ -1,0 +1,154 @@
+"""Tables from a run's records.
+
+A summary has one row per cycle; each measure in it has a mean, a standard deviation and a
+95 % interval of the mean over trials (Student's t; none for a single trial). A measure that a
+trial does not have (None) is left out of the mean.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+from scipy.stats import t as student_t
+
+from aljax.files import Record
+from aljax.records import flatten
+
+MEASURES = ("accuracy", "overlap", "C", "kappa", "jaccard", "test_loss", "train_loss")
+
+HEADINGS = ("cycle", "labeled", "accuracy %", "overlap", "by chance", "C")
+
+Spread = dict[str, float | None]
+
+
+def summarize(lines: Sequence[Record]) -> list[dict[str, Any]]:
+    """One row per cycle: its number, labels, trials, chance overlap, and each of `MEASURES`.
+
+    Args:
+      lines: records of cycles.jsonl, of any number of trials.
+
+    Returns:
+      Rows in order of cycles; a measure is {"mean", "sd", "low", "high"}, where sd (of the
+      sample) and the 95 % interval are None for a single trial.
+    """
+    rows = []
+    for cycle in sorted({line["cycle"] for line in lines}):
+        group = [line for line in lines if line["cycle"] == cycle]
+        rows.append(
+            {
+                "cycle": cycle,
+                "labeled": group[0]["labeled"],
+                "trials": len(group),
+                "chance": group[0]["chance"],
+                **{name: spread(line.get(name) for line in group) for name in MEASURES},
+            }
+        )
+    return rows
+
+
+def spread(values: Iterable[float | None]) -> Spread:
+    """Mean, standard deviation of the sample, and the 95 % interval of the mean (Student's t)."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return {"mean": None, "sd": None, "low": None, "high": None}
+    count, mean = len(known), float(np.mean(known))
+    if count == 1:
+        return {"mean": mean, "sd": None, "low": None, "high": None}
+    sd = float(np.std(known, ddof=1))
+    half = float(student_t.ppf(0.975, count - 1)) * sd / math.sqrt(count)
+    return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half}
+
+
+def contents(lines: Sequence[Record]) -> dict[str, bytes]:
+    """The contents of the summary's files by their names; of no cycle, no files."""
+    rows = summarize(lines)
+    if not rows:
+        return {}
+    flat = [{name.replace(".", "_"): value for name, value in flatten(row).items()} for row in rows]
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return {
+        "summary.json": (json.dumps(rows, indent=2) + "\n").encode(),
+        "summary.csv": text.getvalue().encode(),
+    }
+
+
+def cells(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """The rows of a summary as texts under `HEADINGS`: means over trials ± standard deviation."""
+    return [
+        (
+            str(row["cycle"]),
+            str(row["labeled"]),
+            plus_minus(row["accuracy"], ".1f", 100),
+            plus_minus(row["overlap"], ".1f"),
+            f"{row['chance']:g}",
+            plus_minus(row["C"], "+.3f"),
+        )
+        for row in rows
+    ]
+
+
+def plus_minus(measure: Spread, form: str, factor: float = 1.0) -> str:
+    """A measure as "mean ± standard deviation"."""
+    mean, sd = measure["mean"], measure["sd"]
+    if mean is None:
+        return "-"
+    text = format(factor * mean, form)
+    return text if sd is None else f"{text} ± {format(factor * sd, form.lstrip('+'))}"
+
+
+def title(rows: Sequence[dict[str, Any]]) -> str:
+    """What stands above the table."""
+    most, fewest = (pick(row["trials"] for row in rows) for pick in (max, min))
+    trials = f"{most} trial{'s' * (most > 1)}" if most == fewest else f"{fewest} to {most} trials"
+    return f"means over {trials} ± standard deviation"
+
+
+def table(rows: Sequence[dict[str, Any]]) -> Table:
+    """The rows of a summary as a table for a terminal."""
+    shown = Table(title=title(rows))
+    for heading in HEADINGS:
+        shown.add_column(heading, justify="right")
+    for row in cells(rows):
+        shown.add_row(*row)
+    return shown
+
+
+def area_under_curve(lines: Sequence[Record]) -> Spread:
+    """The mean height of the accuracy curve over the labels, by the trapezoid rule.
+
+    The integral from the first number of labels to the last that every trial has reached,
+    divided by their difference; of one cycle alone there is none.
+
+    Args:
+      lines: records of cycles.jsonl.
+
+    Returns:
+      The spread over trials, in units of accuracy (0 to 1).
+    """
+    trials = by_trial(lines, "accuracy")
+    labels = {line["cycle"]: line["labeled"] for line in lines}
+    shared = sorted(set.intersection(*(set(values) for values in trials.values()))) if trials else []
+    if len(shared) < 2:
+        return spread([])
+    x = [labels[cycle] for cycle in shared]
+    return spread(
+        float(np.trapezoid([values[cycle] for cycle in shared], x)) / (x[-1] - x[0])
+        for values in trials.values()
+    )
+
+
+def by_trial(lines: Sequence[Record], name: str) -> dict[int, dict[int, float]]:
+    """One measure as {trial: {cycle: value}}, without those that are None."""
+    trials: dict[int, dict[int, float]] = {}
+    for line in lines:
+        if line.get(name) is not None:
+            trials.setdefault(line["trial"], {})[line["cycle"]] = line[name]
+    return trials

@@ -1,0 +1,83 @@
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+from scipy import stats
+
+from aljax import summary
+
+
+def line(trial, cycle, **values):
+    zero = dict.fromkeys(summary.MEASURES, 0.0)
+    return {**zero, "trial": trial, "cycle": cycle, "labeled": 10 * cycle, "chance": 5.0, **values}
+
+
+LINES = [
+    line(t, c, C=0.1 * t - 0.2 * c, overlap=t + c, accuracy=0.5 + 0.1 * t) for t in range(4) for c in (1, 2)
+]
+
+
+def test_summary_against_scipy():
+    rows = summary.summarize(LINES)
+    assert [(row["cycle"], row["labeled"], row["trials"]) for row in rows] == [(1, 10, 4), (2, 20, 4)]
+    values = [0.1 * t - 0.4 for t in range(4)]
+    low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    assert rows[1]["C"] == pytest.approx(
+        {"mean": np.mean(values), "sd": np.std(values, ddof=1), "low": low, "high": high}
+    )
+
+
+def test_one_trial_has_no_spread():
+    row = summary.summarize(LINES[:2])[0]
+    assert row["C"] == {"mean": pytest.approx(-0.2), "sd": None, "low": None, "high": None}
+
+
+def test_unfinished_trials_count_where_they_have_been():
+    assert [row["trials"] for row in summary.summarize(LINES[:3])] == [2, 1]
+
+
+def test_files_and_table():
+    contents = summary.contents(LINES)
+    rows = json.loads(contents["summary.json"])
+    assert rows == summary.summarize(LINES)
+    table = list(csv.DictReader(io.StringIO(contents["summary.csv"].decode())))
+    assert float(table[1]["C_low"]) == rows[1]["C"]["low"]
+    console = Console(width=100, file=io.StringIO())
+    console.print(summary.table(rows))
+    printed = console.file.getvalue()
+    assert "means over 4 trials" in printed
+    assert "65.0 ± 12.9" in printed
+    assert "-0.250 ± 0.129" in printed
+    assert summary.contents([]) == {}
+
+
+def test_a_measure_that_a_trial_lacks_is_left_out():
+    lines = [line(0, 1, C=0.5), line(1, 1, C=None), line(2, 1, C=0.7)]
+    row = summary.summarize(lines)[0]
+    assert row["C"]["mean"] == pytest.approx(0.6)
+    assert row["trials"] == 3
+    nothing = summary.summarize([line(0, 1, C=None)])
+    assert nothing[0]["C"] == {"mean": None, "sd": None, "low": None, "high": None}
+    assert summary.cells(nothing)[0][-1] == "-"
+
+
+def test_the_title_says_that_trials_differ_in_length():
+    assert summary.title(summary.summarize(LINES[:3])) == "means over 1 to 2 trials ± standard deviation"
+    assert summary.title(summary.summarize(LINES[:2])) == "means over 1 trial ± standard deviation"
+
+
+def test_area_under_the_curve_is_the_mean_height():
+    lines = [
+        {"trial": 0, "cycle": 1, "labeled": 10, "accuracy": 0.2},
+        {"trial": 0, "cycle": 2, "labeled": 20, "accuracy": 0.6},
+        {"trial": 0, "cycle": 3, "labeled": 40, "accuracy": 0.8},
+    ]
+    # (10 * 0.4 + 20 * 0.7) / 30
+    assert summary.area_under_curve(lines)["mean"] == pytest.approx(0.6)
+    shorter = [{"trial": 1, "cycle": c, "labeled": 10 * c, "accuracy": 0.5} for c in (1, 2)]
+    assert summary.area_under_curve(lines + shorter)["mean"] == pytest.approx((0.4 + 0.5) / 2)
+    assert summary.area_under_curve(lines[:1])["mean"] is None
+    assert summary.area_under_curve([])["mean"] is None
