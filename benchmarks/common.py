@@ -30,12 +30,14 @@ PACKAGES = (
 STATUS = Path("/proc/self/status")  # of Linux: where the peak of the resident memory stands
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
+def parser(
+    description: str | None, out: str = "where to write the figures as JSON"
+) -> argparse.ArgumentParser:
     """A command line that has --out."""
     arguments = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    arguments.add_argument("--out", type=Path, help="where to write the figures as JSON")
+    arguments.add_argument("--out", type=Path, help=out)
     return arguments
 
 

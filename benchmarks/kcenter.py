@@ -204,12 +204,13 @@ def measure(size: Size, kind: str, repeats: int, bandwidth: float) -> dict[str, 
         runs[name] = partial(run_aljax, name, mesh.local(count, batch_size=count))
         runs[name]()  # compiles
     base = name
+    absent = [name for name in size.rivals if name in PACKAGES and common.version(name) is None]
     for name in size.rivals:
         if name == "plain loop":
             on_device_too = jax.device_put(points), jax.device_put(centers)
             compiled = plain_loop.lower(*on_device_too, budget=size.budget).compile()
             runs[name] = partial(compiled, *on_device_too)
-        elif common.version(name):
+        elif name not in absent:
             runs[name] = partial(RIVALS[name], points, centers, size.budget)
 
     picks: dict[str, np.ndarray] = {}
@@ -244,7 +245,7 @@ def measure(size: Size, kind: str, repeats: int, bandwidth: float) -> dict[str, 
         "plain_bytes": plain_bytes,
         "seconds_to_read_plain_bytes": plain_bytes / bandwidth,
         "methods": figures,
-        "not_installed": [name for name in size.rivals if name in PACKAGES and not common.version(name)],
+        "not_installed": absent,
     }
 
 
