@@ -1,0 +1,167 @@
+"""What every benchmark needs: side-by-side runs, ratios, the machine, tables and JSON."""
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import aljax
+
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "numpy",
+    "scikit-learn",
+    "scikit-activeml",
+    "small-text",
+    "torch",
+)
+STATUS = Path("/proc/self/status")  # of Linux: where the peak of the resident memory stands
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """A command line that has --out."""
+    arguments = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_argument("--out", type=Path, help="where to write the figures as JSON")
+    return arguments
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """The time of one call, until its result is on the device."""
+    begin = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - begin
+
+
+def alternate(
+    functions: Mapping[str, Callable[[], object]], repeats: int, warm_up: bool = True
+) -> dict[str, list[float]]:
+    """Times functions in turn, round after round, so that a slow moment of the machine meets all.
+
+    Args:
+      functions: by name; each is called once in a round.
+      repeats: the number of rounds.
+      warm_up: call each once before, untimed, so that nothing compiles in the first round.
+
+    Returns:
+      Seconds, [repeats] for each name.
+    """
+    if warm_up:
+        for function in functions.values():
+            jax.block_until_ready(function())
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, function in functions.items():
+            times[name].append(seconds(function))
+    return times
+
+
+def compared(times: Mapping[str, Sequence[float]], base: str) -> dict[str, dict[str, float]]:
+    """Median, fastest and slowest of each, and how many times as long as `base` it takes.
+
+    The ratio is the median of the ratios of the rounds; `ratio_low` and `ratio_high` are the
+    smallest and the largest of them.
+    """
+    figures = {}
+    for name, taken in times.items():
+        ratios = np.array(taken) / np.array(times[base])
+        figures[name] = {
+            "seconds": float(np.median(taken)),
+            "seconds_low": float(np.min(taken)),
+            "seconds_high": float(np.max(taken)),
+            "ratio": float(np.median(ratios)),
+            "ratio_low": float(np.min(ratios)),
+            "ratio_high": float(np.max(ratios)),
+        }
+    return figures
+
+
+def peak_memory(function: Callable[[], object]) -> int | None:
+    """The most resident memory during a call, above what was resident before it, in bytes.
+
+    Of this process on the host, and with all that the call leaves to be collected. None where
+    the system does not tell (it takes Linux).
+    """
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from now
+    except OSError:
+        return None
+    before = _resident("VmRSS")
+    jax.block_until_ready(function())
+    return max(0, _resident("VmHWM") - before)
+
+
+def _resident(field: str) -> int:
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
+    return 1024 * int(line.split()[1])
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, devices and versions: what a figure must be read with."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "devices": [device.device_kind for device in jax.local_devices()],
+        "python": platform.python_version(),
+        "versions": {"aljax": aljax.__version__, **{name: version(name) for name in PACKAGES}},
+    }
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def version(package: str) -> str | None:
+    """The version that is installed, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def show(title: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Prints rows as a table whose columns are the keys of the first; None is printed as -."""
+    table = Table(title=title, title_justify="left")
+    for column in rows[0]:
+        table.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right")
+    for row in rows:
+        table.add_row(*(_cell(row[column]) for column in rows[0]))
+    Console(width=None if Console().is_terminal else 160).print(table)
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+        case int():
+            return f"{value:,}"
+        case _:
+            return str(value)
+
+
+def write(path: Path | None, figures: Mapping[str, object]) -> None:
+    """Writes the figures with the machine they were measured on, as JSON; nothing without a path."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"machine": machine(), **figures}, indent=2) + "\n")
