@@ -61,12 +61,13 @@ def explained(error: Exception, argv: list[str], path: Path) -> str:
 
 
 def main(argv: list[str]) -> None:
-    from aljax import experiment
+    from aljax import compilation, experiment
     from aljax.errors import Interrupted, Refused, RunFailed
 
     package = Path(experiment.__file__).parent
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(lambda record: Path(record.pathname).parent == package)
+    compilation.keep()
     name = (config_path(argv) or DEFAULT).stem
     try:
         experiment.run(CONFIG.value.to_dict(), WORKDIR.value or Path("runs") / name)

@@ -5,7 +5,8 @@ layout [B, H, W, C] * [h, w, C, D] -> [B, I, J, D] and for images no smaller tha
 it brings other cases into that form in the outermost computation alone. The automatic
 gradients are other cases, and run up to 60 times slower. So on a CPU the gradients are
 written in that layout here, and tiny images are multiplied as patches. GPU and TPU keep
-XLA's own.
+XLA's own. Under `jax.vmap` over kernels (an ensemble of networks) XLA makes one grouped
+convolution of many, which its CPU backend has no fast form for; there one follows another.
 
 Shapes: B examples, H x W pixels in, I x J pixels out, h x w window, C channels in, D out.
 """
@@ -16,6 +17,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_batching import sequential_vmap
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 Pair = tuple[int, int]
@@ -36,7 +38,7 @@ def conv(x: jax.Array, kernel: jax.Array, strides: Pair, padding: tuple[Pair, Pa
     """
     options = {"strides": strides, "padding": padding}
     return lax.platform_dependent(
-        x, kernel, cpu=partial(_cpu_value, **options), default=partial(_value, **options)
+        x, kernel, cpu=sequential_vmap(partial(_cpu_value, **options)), default=partial(_value, **options)
     )
 
 
@@ -49,7 +51,7 @@ def _gradients(strides, padding, saved, gradient):
     return lax.platform_dependent(
         *saved,
         gradient,
-        cpu=partial(_cpu_gradients, **options),
+        cpu=sequential_vmap(partial(_cpu_gradients, **options)),
         default=partial(_automatic_gradients, partial(_value, **options)),
     )
 

@@ -53,3 +53,35 @@ def test_no_gradient_in_a_loop_is_left_to_the_slow_path():
     lines = [line for line in lowered.compile().as_text().splitlines() if " convolution(" in line]
     assert lines
     assert all("dim_labels=b01f_01io->b01f" in line for line in lines)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (2, 2)], ids=["usual", "tiny"])
+@pytest.mark.parametrize("batched", [(0, 0), (None, 0), (0, None)], ids=["both", "kernel", "images"])
+def test_vmap_equals_a_loop(size, batched):
+    keys = jax.random.split(jax.random.key(0), 2)
+    x = jax.random.normal(keys[0], (3, 4, *size, 5) if batched[0] == 0 else (4, *size, 5))
+    kernel = jax.random.normal(keys[1], (3, 3, 3, 5, 6) if batched[1] == 0 else (3, 3, 5, 6))
+
+    def value_and_gradients(x, kernel):
+        value, gradients = jax.vjp(lambda x, kernel: conv(x, kernel, (2, 2), ((1, 1), (1, 1))), x, kernel)
+        return value, gradients(jnp.sin(value))
+
+    together = jax.jit(jax.vmap(value_and_gradients, batched))(x, kernel)
+    members = [
+        value_and_gradients(x if batched[0] is None else x[i], kernel if batched[1] is None else kernel[i])
+        for i in range(3)
+    ]
+    alone = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    chex.assert_trees_all_close(together, alone, atol=1e-4)
+
+
+def test_vmap_over_kernels_makes_no_grouped_convolution():
+    """Which XLA's CPU backend has no fast form for."""
+
+    def loss(kernel, x):
+        return jnp.sin(conv(x, kernel, (1, 1), ((1, 1), (1, 1)))).sum()
+
+    lowered = jax.jit(jax.vmap(jax.grad(loss))).lower(jnp.zeros((3, 3, 3, 5, 6)), jnp.zeros((3, 4, 8, 8, 5)))
+    lines = [line for line in lowered.compile().as_text().splitlines() if " convolution(" in line]
+    assert lines
+    assert not [line for line in lines if "group_count" in line]

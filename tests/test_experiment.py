@@ -46,9 +46,9 @@ LINE = [
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    """Compiled functions, shared by the processes of these tests."""
-    return tmp_path_factory.mktemp("cache")
+def cache():
+    """Compiled functions, shared by all tests and their processes."""
+    return Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 
 def lines_of(workdir):

@@ -1,0 +1,47 @@
+"""Compiled functions, kept on disk so that a second run starts in seconds.
+
+JAX does the keeping (its persistent compilation cache); a function is found again by its
+program, the versions of JAX and XLA, the flags and the device. The folder may be deleted at any time.
+"""
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import jax
+from absl import logging
+
+LEAST_SECONDS = 0.1  # what compiles faster is not worth a file
+
+
+def keep() -> None:
+    """Keeps what is compiled from now on, and uses what was kept before.
+
+    In the folder that JAX_COMPILATION_CACHE_DIR names, else in `default_folder()`. Where that
+    cannot be written there is one line of warning, and everything is compiled anew.
+    """
+    try:
+        folder = jax.config.jax_compilation_cache_dir or str(default_folder())
+        if "://" not in folder:  # else in a bucket, which JAX alone can look at
+            Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+    except (OSError, RuntimeError) as error:
+        jax.config.update("jax_enable_compilation_cache", False)
+        logging.warning("compiled functions are not kept: %s", error)
+        return
+    jax.config.update("jax_compilation_cache_dir", folder)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
+    # A file that is damaged, or that finds no room, is compiled anew and is no news.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")
+
+
+def default_folder() -> Path:
+    """`aljax` in the user's folder for caches.
+
+    Raises:
+      RuntimeError: if the user has no home.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aljax"
