@@ -37,8 +37,8 @@ def squared_distances(left: jax.Array, right: jax.Array, center: jax.Array) -> j
     """|a_i b_i^T - a_c b_c^T|^2 of every i, from the factors alone.
 
     With s = a_i - a_c and t = b_i - b_c the difference is s b_i^T + a_c t^T, so that its squared
-    length is |s|^2 |b_i|^2 + |a_c|^2 |t|^2 + 2 (s . a_c) (b_i . t). This is 0 for a duplicate,
-    where the difference of the products' lengths would leave rounding.
+    length is |s|^2 |b_i|^2 + |a_c|^2 |t|^2 + (s . a_c) (|b_i|^2 - |b_c|^2 + |t|^2). A duplicate
+    has s = 0 and t = 0, and so exactly 0.
 
     Args:
       left: a, [M, K].
@@ -49,10 +49,12 @@ def squared_distances(left: jax.Array, right: jax.Array, center: jax.Array) -> j
       [M], none below 0.
     """
     s, t = left - left[center], right - right[center]
-    of_s = jnp.sum(s**2, axis=1, keepdims=True)
-    of_center = jnp.sum(left[center] ** 2)
-    of_both = 2 * jnp.sum(s * left[center], axis=1, keepdims=True)
-    lengths = jnp.sum(of_s * right**2 + of_center * t**2 + of_both * right * t, axis=1)
+    of_right, of_t = jnp.sum(right**2, axis=1), jnp.sum(t**2, axis=1)
+    lengths = (
+        jnp.sum(s**2, axis=1) * of_right
+        + jnp.sum(left[center] ** 2) * of_t
+        + jnp.sum(s * left[center], axis=1) * (of_right - of_right[center] + of_t)
+    )
     return jnp.maximum(lengths, 0)
 
 
