@@ -15,7 +15,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from aljax import custom, scoring
+from aljax import badge as gradients
+from aljax import custom, robust, scoring
+from aljax import probcover as covering
+from aljax import typiclust as typical
 from aljax.errors import Refused, RunFailed
 from aljax.kcenter import k_center_greedy
 
@@ -121,6 +124,63 @@ def core_set(key: jax.Array, view: View, budget: int) -> Selection:
     return Selection(np.asarray(chosen), NO_SCORES)
 
 
+@needs("features", "labeled_features")
+def robust_core_set(key: jax.Array, view: View, budget: int) -> Selection:
+    """Centers of the smallest radius that covers all but a few outliers, around all labeled images.
+
+    With time enough the answer depends on the features alone; the note says where it ran out.
+
+    Source: Sener & Savarese, ICLR 2018, section 4.3.
+    """
+    candidates, labeled = _features(view)
+    cover = robust.robust_k_center(candidates, labeled, budget, view.mesh)
+    note = cover.unsolved and (
+        f"the best feasible answer, of radius {cover.radius:.6g} where the greedy one has "
+        f"{cover.greedy_radius:.6g} and none less than {cover.bound:.6g}: {cover.unsolved}"
+    )
+    return Selection(cover.chosen, NO_SCORES, note)
+
+
+@needs("log_probs", "features")
+def badge(key: jax.Array, view: View, budget: int) -> Selection:
+    """k-means++ on the gradients of the last layer; no scores. Source: Ash et al., ICLR 2020."""
+    assert view.log_probs is not None
+    assert view.features is not None
+    factors = gradients.gradient_factors(view.log_probs, view.features)
+    return Selection(np.asarray(gradients.k_means_plus_plus(key, *factors, budget, view.mesh)), NO_SCORES)
+
+
+@needs("features", "labeled_features")
+def typiclust(key: jax.Array, view: View, budget: int) -> Selection:
+    """The most typical image of each cluster without a label, on features of length 1; no scores.
+
+    Source: Hacohen, Dekel & Weinshall, ICML 2022.
+    """
+    candidates, labeled = map(_of_length_one, _features(view))
+    return Selection(typical.most_typical(candidates, labeled, budget, _seed(key)), NO_SCORES)
+
+
+@needs("log_probs", "features", "labeled_features")
+def probcover(key: jax.Array, view: View, budget: int) -> Selection:
+    """The balls that cover the most images, on features of length 1; no scores.
+
+    Of the log probabilities it takes the number of classes only. Once all images are covered,
+    the rest of the budget is drawn uniformly from `key`.
+
+    Source: Yehuda, Dekel, Hacohen & Weinshall, NeurIPS 2022.
+    """
+    assert view.log_probs is not None
+    candidates, labeled = map(_of_length_one, _features(view))
+    num_classes = view.log_probs.shape[-1]
+    chosen, radius = covering.most_covering(candidates, labeled, budget, num_classes, _seed(key))
+    if len(chosen) == budget:
+        return Selection(chosen, NO_SCORES)
+    order = np.asarray(jax.random.permutation(key, view.subset_size))
+    rest = order[~np.isin(order, chosen)][: budget - len(chosen)]
+    note = f"{len(chosen)} balls of radius {radius:.6g} cover all images; the other {len(rest)} are random"
+    return Selection(np.append(chosen, rest), NO_SCORES, note)
+
+
 STRATEGIES: dict[str, Strategy] = {
     "random": random,
     "least_confidence": least_confidence,
@@ -130,6 +190,10 @@ STRATEGIES: dict[str, Strategy] = {
     "bald": bald,
     "vote_entropy": vote_entropy,
     "core_set": core_set,
+    "robust_core_set": robust_core_set,
+    "badge": badge,
+    "typiclust": typiclust,
+    "probcover": probcover,
 }
 
 
@@ -213,6 +277,26 @@ def highest(scores: Any, budget: int) -> Selection:
     if not np.isfinite(values).all():
         raise RunFailed(f"{np.sum(~np.isfinite(values))} of {len(values)} scores are not finite")
     return Selection(np.argsort(-values, kind="stable")[:budget].astype(np.int32), values)
+
+
+def _features(view: View) -> tuple[np.ndarray, np.ndarray]:
+    """The features of the sub-pool [M, D] and of the images labeled so far, on the host."""
+    features, labeled = np.asarray(view.features), np.asarray(view.labeled_features)[: view.num_labeled]
+    for values in (features, labeled):
+        if not np.isfinite(values).all():
+            raise ValueError("features hold a value that is not finite")
+    return features, labeled
+
+
+def _of_length_one(features: np.ndarray) -> np.ndarray:
+    """Each row divided by its length; a row of zeros stays one."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.where(lengths > 0, lengths, 1)
+
+
+def _seed(key: jax.Array) -> int:
+    """A seed for scikit-learn."""
+    return int(jax.random.randint(key, (), 0, np.iinfo(np.int32).max))
 
 
 def _each(score: Callable[[jax.Array], jax.Array], values: Any, axis: int = 0) -> jax.Array:
