@@ -22,7 +22,7 @@ def keep() -> None:
     cannot be written there is one line of warning, and everything is compiled anew.
     """
     try:
-        folder = jax.config.jax_compilation_cache_dir or str(default_folder())
+        folder = jax.config.values["jax_compilation_cache_dir"] or str(default_folder())
         if "://" not in folder:  # else in a bucket, which JAX alone can look at
             Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):

@@ -21,7 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from aljax import files, verify
+from aljax import files, records, verify
 
 ROOT = Path(__file__).parents[1]
 SMALL = {
