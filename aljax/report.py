@@ -27,11 +27,11 @@ def finish(workdir: Path, lines: Sequence[Record]) -> None:
 
     What is there already and is made from the same records is left as it is.
     """
-    for name, content in summary.contents(lines).items():
+    run = runs.load(workdir)
+    for name, content in summary.contents(lines, run.pairs).items():
         path = workdir / name
         if not path.exists() or path.read_bytes() != content:
             write(path, content)
-    run = runs.load(workdir)
     page = workdir / "report.html"
     if not page.exists() or runs.digest(workdir).encode() not in page.read_bytes():
         save(run)
@@ -53,6 +53,8 @@ def tell(run: Run) -> None:
     console = Console()
     if run.lines:
         console.print(summary.table(summary.summarize(run.lines)))
+    for found in tables.matrices(run):
+        console.print(summary.matrix(found["names"], found["means"], found["cycle"]))
     for claim in verdict.claims(run.config, run.lines):
         if claim.verdict != verdict.DOES_NOT_APPLY:
             measured = f"{claim.measured} ({claim.interval})" if claim.interval != "-" else claim.measured
@@ -121,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shown = [runs.load(path) for path in given.run_dir]
         if len(shown) == 1 and given.out is None:
             if not runs.unfinished(shown[0]):
-                for name, content in summary.contents(shown[0].lines).items():
+                for name, content in summary.contents(shown[0].lines, shown[0].pairs).items():
                     write(shown[0].path / name, content)
             made = save(shown[0])
             tell(shown[0])

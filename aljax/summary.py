@@ -21,6 +21,8 @@ from aljax.records import flatten
 
 MEASURES = ("accuracy", "overlap", "C", "kappa", "jaccard", "test_loss", "train_loss")
 
+PAIR_MEASURES = ("overlap", "C", "kappa", "jaccard", "spearman")
+
 HEADINGS = ("cycle", "labeled", "accuracy %", "overlap", "by chance", "C")
 
 Spread = dict[str, float | None]
@@ -51,6 +53,30 @@ def summarize(lines: Sequence[Record]) -> list[dict[str, Any]]:
     return rows
 
 
+def summarize_pairs(lines: Sequence[Record]) -> list[dict[str, Any]]:
+    """One row per cycle and pair of strategies: both, the trials, and each of `PAIR_MEASURES`.
+
+    Args:
+      lines: records of pairs.jsonl, of any number of trials.
+
+    Returns:
+      Rows in order of cycles; a measure is as in `summarize`.
+    """
+    groups: dict[tuple[Any, ...], list[Record]] = {}
+    for line in lines:
+        groups.setdefault((line["cycle"], line["a"], line["b"]), []).append(line)
+    return [
+        {
+            "cycle": cycle,
+            "a": a,
+            "b": b,
+            "trials": len(group),
+            **{name: spread(line[name] for line in group) for name in PAIR_MEASURES},
+        }
+        for (cycle, a, b), group in sorted(groups.items(), key=lambda item: item[0][0])
+    ]
+
+
 def spread(values: Iterable[float | None]) -> Spread:
     """Mean, standard deviation of the sample, and the 95 % interval of the mean (Student's t)."""
     known = [value for value in values if value is not None]
@@ -64,20 +90,29 @@ def spread(values: Iterable[float | None]) -> Spread:
     return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half}
 
 
-def contents(lines: Sequence[Record]) -> dict[str, bytes]:
-    """The contents of the summary's files by their names; of no cycle, no files."""
-    rows = summarize(lines)
-    if not rows:
-        return {}
+def contents(lines: Sequence[Record], pair_lines: Sequence[Record] = ()) -> dict[str, bytes]:
+    """The contents of the summary's files by their names; of no cycle, and of no pairs, no files.
+
+    Args:
+      lines: records of cycles.jsonl.
+      pair_lines: records of pairs.jsonl.
+    """
+    rows, of_pairs = summarize(lines), summarize_pairs(pair_lines)
+    found = {}
+    if rows:
+        found = {"summary.json": (json.dumps(rows, indent=2) + "\n").encode(), "summary.csv": _csv(rows)}
+    if of_pairs:
+        found["pairs.csv"] = _csv(of_pairs)
+    return found
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
     flat = [{name.replace(".", "_"): value for name, value in flatten(row).items()} for row in rows]
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(flat)
-    return {
-        "summary.json": (json.dumps(rows, indent=2) + "\n").encode(),
-        "summary.csv": text.getvalue().encode(),
-    }
+    return text.getvalue().encode()
 
 
 def cells(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
@@ -118,6 +153,25 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
         shown.add_column(heading, justify="right")
     for row in cells(rows):
         shown.add_row(*row)
+    return shown
+
+
+def matrix(names: Sequence[str], means: Sequence[Sequence[float]], cycle: int) -> Table:
+    """C of every pair in one cycle, means over trials, as a table for a terminal.
+
+    Args:
+      names: the strategies, S.
+      means: [S, S].
+      cycle: from 1.
+    """
+    shown = Table(title=f"C of every pair in cycle {cycle}, means over trials")
+    shown.add_column("")
+    for number in range(1, len(names) + 1):
+        shown.add_column(str(number), justify="right")
+    for number, (name, row) in enumerate(zip(names, means, strict=True), start=1):
+        shown.add_row(
+            f"{number} {name}", *("" if value != value else f"{value:+.2f}" for value in row[:number])
+        )
     return shown
 
 

@@ -167,7 +167,7 @@ def _diagnostics(workdir: Path, number: int, line: Record, config: dict[str, Any
 
 
 def _summary(workdir: Path, lines: Sequence[files.Record]) -> Iterator[str]:
-    for name, content in summary.contents(lines).items():
+    for name, content in summary.contents(lines, files.read_lines(workdir / "pairs.jsonl")[0]).items():
         path = workdir / name
         if not path.exists():
             yield f"{path}: missing"

@@ -81,3 +81,31 @@ def test_area_under_the_curve_is_the_mean_height():
     assert summary.area_under_curve(lines + shorter)["mean"] == pytest.approx((0.4 + 0.5) / 2)
     assert summary.area_under_curve(lines[:1])["mean"] is None
     assert summary.area_under_curve([])["mean"] is None
+
+
+def test_pairs_are_summarized_per_cycle_over_trials():
+    def pair(trial, cycle, a, b, C, spearman):
+        agreement = {"overlap": 4, "C": C, "kappa": 0.0, "jaccard": 0.25, "spearman": spearman}
+        return {"trial": trial, "cycle": cycle, "a": a, "b": b, **agreement}
+
+    lines = [
+        *(pair(0, 1, "x", "y", 0.0, None), pair(0, 2, "x", "y", 0.2, 0.5), pair(0, 2, "x", "z", 1.0, None)),
+        *(pair(1, 1, "x", "y", 0.1, None), pair(1, 2, "x", "y", 0.4, 0.7), pair(1, 2, "x", "z", 1.0, None)),
+    ]
+    rows = summary.summarize_pairs(lines)
+    assert [(row["cycle"], row["a"], row["b"], row["trials"]) for row in rows] == [
+        (1, "x", "y", 2),
+        (2, "x", "y", 2),
+        (2, "x", "z", 2),
+    ]
+    assert rows[1]["C"]["mean"] == pytest.approx(0.3)
+    assert rows[1]["C"]["high"] == pytest.approx(
+        0.3 + 12.7062 * 0.1, rel=1e-4
+    )  # t(0.975, 1) * 0.1414 / sqrt(2)
+    assert rows[1]["spearman"]["mean"] == pytest.approx(0.6)
+    assert rows[2]["spearman"]["mean"] is None
+    contents = summary.contents([], lines)
+    assert set(contents) == {"pairs.csv"}
+    table = list(csv.DictReader(contents["pairs.csv"].decode().splitlines()))
+    assert float(table[1]["C_mean"]) == pytest.approx(0.3)
+    assert table[2]["spearman_mean"] == ""

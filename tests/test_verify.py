@@ -27,7 +27,7 @@ def run(tmp_path):
     rng = np.random.default_rng(0)
     with records.opened(tmp_path, CONFIG, {"versions": {}, "device": "1 x cpu"}):
         pass
-    lines = []
+    lines, pair_lines = [], []
     for trial in (3, 4):
         order = rng.permutation(100).astype(np.int32)
         for cycle in (1, 2):
@@ -46,9 +46,10 @@ def run(tmp_path):
             files.append(tmp_path / "timings.jsonl", {"trial": trial, "cycle": cycle, "train": 1.0})
             note(tmp_path, trial, cycle, chosen, rng)
             pair = {"a": "learning_loss", "b": "core_set", **compared, "spearman": None}
-            files.append(tmp_path / "pairs.jsonl", {"trial": trial, "cycle": cycle, **pair})
+            pair_lines.append({"trial": trial, "cycle": cycle, **pair})
+            files.append(tmp_path / "pairs.jsonl", pair_lines[-1])
             files.append(tmp_path / "cycles.jsonl", line)
-    for name, content in summary.contents(lines).items():
+    for name, content in summary.contents(lines, pair_lines).items():
         files.write(tmp_path / name, content)
     return tmp_path
 
