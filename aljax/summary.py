@@ -164,14 +164,15 @@ def matrix(names: Sequence[str], means: Sequence[Sequence[float]], cycle: int) -
       means: [S, S].
       cycle: from 1.
     """
-    shown = Table(title=f"C of every pair in cycle {cycle}, means over trials")
-    shown.add_column("")
+    shown = Table(
+        title=f"100 C of every pair in cycle {cycle}, means over trials", box=None, padding=(0, 1, 0, 0)
+    )
+    shown.add_column(no_wrap=True)
     for number in range(1, len(names) + 1):
-        shown.add_column(str(number), justify="right")
+        shown.add_column(str(number), justify="right", no_wrap=True)
     for number, (name, row) in enumerate(zip(names, means, strict=True), start=1):
-        shown.add_row(
-            f"{number} {name}", *("" if value != value else f"{value:+.2f}" for value in row[:number])
-        )
+        known = ("?" if value != value else f"{100 * value:+.0f}" for value in row[: number - 1])
+        shown.add_row(f"{number} {name}", *known)
     return shown
 
 
