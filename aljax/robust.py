@@ -18,6 +18,7 @@ OUTLIERS = 1e-4  # of the candidates, at least one: Xi of the paper
 SECONDS = 60.0
 SECONDS_OF_ONE_PROGRAM = 10.0
 MOST_PAIRS = 3_000_000
+ROUNDING = 1e-3  # of distances, so that no radius is passed over for it
 INFEASIBLE = 2  # a status of scipy.optimize.milp
 
 
@@ -88,7 +89,8 @@ def robust_k_center(
     to_labeled = _nearest(candidates, labeled)
     chosen = in_order[:budget].astype(np.int32)
     greedy_radius = _radius(np.minimum(to_labeled, _nearest(candidates, candidates[chosen])), outliers)
-    bound = float(np.minimum(to_labeled, _nearest(candidates, points[in_order])).max()) / 2
+    farthest = float(np.minimum(to_labeled, _nearest(candidates, points[in_order])).max())
+    bound = (1 - ROUNDING) * farthest / 2
     near = _pairs_within(candidates, to_labeled, bound, greedy_radius)
     if near is None:
         reason = f"more than {MOST_PAIRS} pairs lie within the greedy radius"

@@ -66,3 +66,21 @@ class Variants(chex.TestCase):
             together = self.variant(jax.vmap(function))(batch)
             chex.assert_shape(together, (7,))
             chex.assert_trees_all_close(together, jnp.stack([function(row) for row in batch]), atol=1e-6)
+
+
+def test_bald_and_vote_entropy_of_an_ensemble():
+    one_mind = jnp.log(jnp.array([[0.8, 0.2], [0.8, 0.2]]))
+    torn = jnp.log(jnp.array([[1 - 1e-6, 1e-6], [1e-6, 1 - 1e-6]]))
+    assert float(scoring.bald(one_mind)) == pytest.approx(0, abs=1e-6)
+    assert float(scoring.vote_entropy(one_mind)) == 0
+    assert float(scoring.bald(torn)) == pytest.approx(math.log(2), abs=1e-4)
+    assert float(scoring.vote_entropy(torn)) == pytest.approx(math.log(2), abs=1e-6)
+    # Means 0.6 and 0.4: H = 0.6730; of 0.9 and 0.3 the entropies are 0.3251 and 0.6109.
+    between = jnp.log(jnp.array([[0.9, 0.1], [0.3, 0.7]]))
+    assert float(scoring.bald(between)) == pytest.approx(0.6730 - (0.3251 + 0.6109) / 2, abs=1e-4)
+
+
+def test_vote_entropy_counts_votes():
+    votes = jnp.log(jnp.array([[0.6, 0.3, 0.1], [0.5, 0.4, 0.1], [0.1, 0.8, 0.1], [0.4, 0.3, 0.3]]))
+    expected = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    assert float(scoring.vote_entropy(votes)) == pytest.approx(expected, abs=1e-6)
