@@ -10,5 +10,5 @@ def test_one_cycle(capsys):
     printed = capsys.readouterr().out
     assert -1 <= c <= 1
     assert f"C = {c:+.3f}" in printed
-    assert "accuracy with 100 labels: " in printed
+    assert "accuracy on the sub-pool, with 100 labels: " in printed
     assert {path.name for path in EXAMPLES.glob("*.py")} == {"one_cycle.py"}  # each is run here
