@@ -139,9 +139,7 @@ POLICIES: dict[str, Callable[[Scale], Policy]] = {
 
 
 @partial(jax.jit, static_argnames=("policy", "strategy"))
-def query(
-    scores: jax.Array, budget: jax.Array, settings: Settings, *, policy: str, strategy: str
-) -> Passage:
+def query(scores: jax.Array, budget: jax.Array, settings: Settings, *, policy: str, strategy: str) -> Passage:
     """Lets a stream pass by, and queries at most `budget` of its images.
 
     Args:

