@@ -41,8 +41,8 @@ class Watch:
 
     def skip(self, lines: Sequence[Record]) -> None:
         """Counts cycles as done that were recorded before."""
-        self._done = sum(line["cycle"] for line in lines)
-        self._bar.update(self._cycles, completed=self._done)
+        for line in lines:
+            self._count(line)
 
     def epoch_done(self, trial: int, cycle: int, epoch: int, metrics: EpochMetrics) -> None:
         """Shows an epoch (counted from 1); raises NotFinite where its loss or weights were not finite."""
@@ -63,8 +63,7 @@ class Watch:
 
     def cycle_done(self, line: Record) -> None:
         """Shows a complete cycle by its record."""
-        self._done += line["cycle"]
-        self._bar.update(self._cycles, completed=self._done)
+        self._count(line)
         step = line["cycle"] * self._epochs
         curves = self._curves_of(line["trial"], step)
         curves.add(step, {f"cycle/{name}": line[name] for name in CYCLE_CURVES})
@@ -78,6 +77,17 @@ class Watch:
             logging.info("%s%s", text, self._time_left())
         else:
             self._bar.console.print(text, highlight=False)
+
+    def _count(self, line: Record) -> None:
+        self._done += line["cycle"]
+        if line.get("stopped"):
+            self._plan = [
+                (trial, cycle)
+                for trial, cycle in self._plan
+                if trial != line["trial"] or cycle <= line["cycle"]
+            ]
+        total = sum(cycle for _, cycle in self._plan)
+        self._bar.update(self._cycles, completed=self._done, total=total)
 
     def close(self) -> None:
         """Writes out what TensorBoard files still lack."""

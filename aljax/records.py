@@ -168,6 +168,13 @@ def flatten(config: Record, prefix: str = "") -> Record:
     return flat
 
 
+def left(plan: Sequence[tuple[int, int]], lines: Sequence[Record]) -> list[tuple[int, int]]:
+    """What of a plan is still to be run after `lines`; of a trial that has stopped, nothing."""
+    done = {(line["trial"], line["cycle"]) for line in lines}
+    stopped = {line["trial"] for line in lines if line.get("stopped")}
+    return [place for place in plan if place not in done and place[0] not in stopped]
+
+
 def completed(workdir: Path, plan: Sequence[tuple[int, int]]) -> list[Record]:
     """The lines of cycles.jsonl, a half-written last one removed.
 
@@ -175,7 +182,8 @@ def completed(workdir: Path, plan: Sequence[tuple[int, int]]) -> list[Record]:
 
     Args:
       workdir: the run directory.
-      plan: every (trial, cycle) in the order in which they are run.
+      plan: every (trial, cycle) in the order in which they are run; a trial ends before its last
+        cycle if a line says why it `stopped`.
 
     Returns:
       A record for each complete (trial, cycle), in order.
@@ -185,14 +193,18 @@ def completed(workdir: Path, plan: Sequence[tuple[int, int]]) -> list[Record]:
     """
     path = workdir / "cycles.jsonl"
     lines = _repaired(path)
+    stopped: set[int] = set()
+    places = (place for place in plan if place[0] not in stopped)
     for number, line in enumerate(lines, start=1):
-        expected = plan[number - 1] if number <= len(plan) else None
+        expected = next(places, None)
         if (line.get("trial"), line.get("cycle")) != expected:
             raise Refused(
                 f"{path}:{number}: is of trial {line.get('trial')}, cycle {line.get('cycle')}; expected: "
                 + (f"trial {expected[0]}, cycle {expected[1]}" if expected else "no more lines")
             )
-    done = set(plan[: len(lines)])
+        if line.get("stopped"):
+            stopped.add(line["trial"])
+    done = {(line["trial"], line["cycle"]) for line in lines}
     for name in SIDE_FILES:
         _cut(workdir / name, done)
     selected = {place for place in plan if selections.path_of(workdir, *place).exists()}

@@ -56,14 +56,20 @@ class Scale(NamedTuple):
     score: Callable[[jax.Array], jax.Array]  # its inverse
 
 
-# The confidence of Zliobaite et al. is the probability of the likeliest class. Scores without a
-# highest value are taken as logarithms: exp(-H) is 1/k for k equally likely classes, and exp(-loss)
-# the probability of the true class.
-LOGARITHMIC = Scale(lambda score: jnp.exp(-score), lambda confidence: -jnp.log(confidence))
-SCALES: dict[str, Scale] = {
-    "random": Scale(lambda score: 1 - score, lambda confidence: 1 - confidence),
-    "least_confidence": Scale(lambda score: 1 - score, lambda confidence: 1 - confidence),
-    "margin": Scale(jnp.negative, jnp.negative),
+# Of the strategies that score each image by itself. The confidence of Zliobaite et al. is the
+# probability of the likeliest class. Scores without a highest value are taken as logarithms:
+# exp(-H) is 1/k for k equally likely classes, and exp(-loss) the probability of the true class.
+PROBABILITY = Scale(lambda score: 1 - score, lambda confidence: 1 - confidence)
+GAP = Scale(jnp.negative, jnp.negative)
+LOGARITHM = Scale(lambda score: jnp.exp(-score), lambda confidence: -jnp.log(confidence))
+SCALES = {
+    "random": PROBABILITY,
+    "least_confidence": PROBABILITY,
+    "margin": GAP,
+    "entropy": LOGARITHM,
+    "learning_loss": LOGARITHM,
+    "bald": LOGARITHM,
+    "vote_entropy": LOGARITHM,
 }
 
 
@@ -147,13 +153,14 @@ def query(scores: jax.Array, budget: jax.Array, settings: Settings, *, policy: s
       budget: B, a scalar; B M is below 2^31.
       settings: of the policies.
       policy: a key of `POLICIES`.
-      strategy: whose scores they are; scales the variable policy.
+      strategy: whose scores they are; sets the scale of the variable policy, for a name that is
+        not in `SCALES` that of a logarithm.
 
     Returns:
       Whether each image was queried, and the threshold it met, [M] each.
     """
     (size,) = scores.shape
-    rules = POLICIES[policy](SCALES.get(strategy, LOGARITHMIC))
+    rules = POLICIES[policy](SCALES.get(strategy, LOGARITHM))
 
     def arrive(carry, score):
         memory, passed, left = carry

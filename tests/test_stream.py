@@ -123,7 +123,7 @@ def test_the_variable_threshold_tracks_the_budget():
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_scales_are_inverses(strategy):
-    scale = stream.SCALES.get(strategy, stream.LOGARITHMIC)
+    scale = stream.SCALES[strategy]
     scores = some_scores(3, strategy)
     chex.assert_trees_all_close(scale.score(scale.confidence(jnp.asarray(scores))), scores, atol=1e-6)
 
@@ -155,7 +155,7 @@ def same_while_there_is_budget(ours, theirs, budget):
 def test_the_variable_threshold_against_scikit_activeml(strategy):
     for seed in range(5):
         scores = some_scores(seed, strategy, 300)
-        scale = stream.SCALES.get(strategy, stream.LOGARITHMIC)
+        scale = stream.SCALES[strategy]
         theirs = managers().VariableUncertaintyBudgetManager(theta=1.0, s=0.05, w=20, budget=30 / 300)
         utilities = 1 - np.asarray(scale.confidence(jnp.asarray(scores)))
         ours = passage(scores, "variable", strategy, budget=30, step=0.05, window=20.0)
