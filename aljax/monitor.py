@@ -66,12 +66,14 @@ class Watch:
         self._count(line)
         step = line["cycle"] * self._epochs
         curves = self._curves_of(line["trial"], step)
-        curves.add(step, {f"cycle/{name}": line[name] for name in CYCLE_CURVES})
+        curves.add(step, {f"cycle/{name}": line[name] for name in CYCLE_CURVES if line[name] is not None})
         curves.flush()
         text = (
             f"trial {line['trial']}, cycle {line['cycle']}: {line['labeled']} labeled, "
             f"accuracy {100 * line['accuracy']:.1f} %, overlap {line['overlap']} "
-            f"(by chance {line['chance']:g}), C {line['C']:+.3f}"
+            f"(by chance {line['chance']:g}), C "
+            + ("undefined" if line["C"] is None else f"{line['C']:+.3f}")
+            + (f"; stopped ({line['stopped']})" if line.get("stopped") else "")
         )
         if self._bar.disable:
             logging.info("%s%s", text, self._time_left())
@@ -81,11 +83,8 @@ class Watch:
     def _count(self, line: Record) -> None:
         self._done += line["cycle"]
         if line.get("stopped"):
-            self._plan = [
-                (trial, cycle)
-                for trial, cycle in self._plan
-                if trial != line["trial"] or cycle <= line["cycle"]
-            ]
+            trial, last = line["trial"], line["cycle"]
+            self._plan = [place for place in self._plan if place[0] != trial or place[1] <= last]
         total = sum(cycle for _, cycle in self._plan)
         self._bar.update(self._cycles, completed=self._done, total=total)
 
