@@ -164,7 +164,9 @@ def _check_scenario(values: Mapping[str, Any]) -> None:
             raise _refusal(
                 "uncertainty", uncertainty, f"in a stream, one that scores each image: {', '.join(SCALES)}"
             )
-        most = 2**31 // values["budget"]
+        if values["acquire"] not in ("uncertainty", uncertainty):
+            raise _refusal("acquire", values["acquire"], "uncertainty in a stream, whose policy asks")
+        most = (2**31 - 1) // values["budget"]
         if values["subset_size"] > most:
             raise _refusal("subset_size", values["subset_size"], f"in a stream, at most {most}")
     if values["scenario"] == "synthesis":
@@ -188,6 +190,8 @@ def _check_stopping(values: Mapping[str, Any]) -> None:
         raise _refusal("validation_folds", folds, f"0, as config.validation_fraction={fraction}")
     if folds and values["scenario"] == "synthesis":
         raise _refusal("validation_folds", folds, "0, as an image made from a fold is not new to the others")
+    if folds and values["warm_start"]:
+        raise _refusal("validation_folds", folds, "0, as config.warm_start keeps what was learned of a fold")
     for name in ("accuracy", "patience"):
         if values[f"stop.{name}"] and not (fraction or folds):
             raise _refusal(
@@ -220,7 +224,7 @@ def check_fits(config: Mapping[str, Any], dataset: Dataset) -> None:
       Refused: with one line that names the field, its value and what is accepted.
     """
     size = len(dataset.train.labels)
-    labeled = (config["cycles"] - 1) * config["budget"]
+    labeled = 0 if config["scenario"] == "synthesis" else (config["cycles"] - 1) * config["budget"]
     if config["subset_size"] > size - labeled:
         raise _refusal(
             "subset_size",

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from aljax.curves import Curves
 from aljax.errors import NotFinite
 from aljax.files import Record
+from aljax.records import shortened
 from aljax.train import EpochMetrics
 
 TRAIN_CURVES = ("cross_entropy", "ranking_loss", "accuracy")  # a point per epoch
@@ -44,11 +45,14 @@ class Watch:
         for line in lines:
             self._count(line)
 
-    def epoch_done(self, trial: int, cycle: int, epoch: int, metrics: EpochMetrics) -> None:
-        """Shows an epoch (counted from 1); raises NotFinite where its loss or weights were not finite."""
+    def epoch_done(self, trial: int, cycle: int, epoch: int, metrics: EpochMetrics, part: str = "") -> None:
+        """Shows an epoch (counted from 1); raises NotFinite where its loss or weights were not finite.
+
+        A `part` is a training beside the cycle's main one, and has no curves.
+        """
         if bad_step := int(metrics.bad_step):
             raise NotFinite(
-                f"trial {trial}, cycle {cycle}, epoch {epoch}, step {bad_step}: "
+                f"trial {trial}{part}, cycle {cycle}, epoch {epoch}, step {bad_step}: "
                 "the loss or a weight is not finite"
             )
         self._bar.update(self._epochs_bar, completed=epoch, description=f"epoch {epoch} of {self._epochs}")
@@ -57,6 +61,8 @@ class Watch:
             completed=self._done + cycle * epoch / self._epochs,
             description=f"trial {trial}, cycle {cycle}; all cycles",
         )
+        if part:
+            return
         step = (cycle - 1) * self._epochs + epoch
         values = {f"train/{name}": float(getattr(metrics, name)) for name in TRAIN_CURVES}
         self._curves_of(trial, step).add(step, values)
@@ -83,8 +89,7 @@ class Watch:
     def _count(self, line: Record) -> None:
         self._done += line["cycle"]
         if line.get("stopped"):
-            trial, last = line["trial"], line["cycle"]
-            self._plan = [place for place in self._plan if place[0] != trial or place[1] <= last]
+            self._plan = shortened(self._plan, [line])
         total = sum(cycle for _, cycle in self._plan)
         self._bar.update(self._cycles, completed=self._done, total=total)
 

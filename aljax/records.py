@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from absl import logging
 
@@ -90,7 +90,7 @@ def _begin(workdir: Path, config: Record, environment: Record) -> None:
             )
     elif begun:
         _check_same_config(path, stored, config, environment)
-    for folder in ("", "figures/", "selections/*/", "gallery/*/"):
+    for folder in ("", "figures/", "selections/**/", "gallery/*/"):
         for left_over in workdir.glob(f"{folder}{PARTIAL}*"):
             left_over.unlink()
     if not begun and stored != {**_as_json(config), **_as_json(environment)}:
@@ -168,11 +168,15 @@ def flatten(config: Record, prefix: str = "") -> Record:
     return flat
 
 
-def left(plan: Sequence[tuple[int, int]], lines: Sequence[Record]) -> list[tuple[int, int]]:
-    """What of a plan is still to be run after `lines`; of a trial that has stopped, nothing."""
-    done = {(line["trial"], line["cycle"]) for line in lines}
-    stopped = {line["trial"] for line in lines if line.get("stopped")}
-    return [place for place in plan if place not in done and place[0] not in stopped]
+def shortened(plan: Sequence[tuple[int, int]], lines: Sequence[Record]) -> list[tuple[int, int]]:
+    """A plan without the cycles after one whose line says why its trial `stopped`."""
+    ends = {place[0]: place[1] for line in lines if line.get("stopped") and (place := place_of(line)) in plan}
+    return [(trial, cycle) for trial, cycle in plan if cycle <= ends.get(trial, cycle)]
+
+
+def place_of(line: Record) -> tuple[Any, Any]:
+    """The trial and the cycle of a line."""
+    return line.get("trial"), line.get("cycle")
 
 
 def completed(workdir: Path, plan: Sequence[tuple[int, int]]) -> list[Record]:
@@ -193,18 +197,15 @@ def completed(workdir: Path, plan: Sequence[tuple[int, int]]) -> list[Record]:
     """
     path = workdir / "cycles.jsonl"
     lines = _repaired(path)
-    stopped: set[int] = set()
-    places = (place for place in plan if place[0] not in stopped)
+    plan = shortened(plan, lines)
     for number, line in enumerate(lines, start=1):
-        expected = next(places, None)
-        if (line.get("trial"), line.get("cycle")) != expected:
+        expected = plan[number - 1] if number <= len(plan) else None
+        if place_of(line) != expected:
             raise Refused(
                 f"{path}:{number}: is of trial {line.get('trial')}, cycle {line.get('cycle')}; expected: "
                 + (f"trial {expected[0]}, cycle {expected[1]}" if expected else "no more lines")
             )
-        if line.get("stopped"):
-            stopped.add(line["trial"])
-    done = {(line["trial"], line["cycle"]) for line in lines}
+    done = set(plan[: len(lines)])
     for name in SIDE_FILES:
         _cut(workdir / name, done)
     selected = {place for place in plan if selections.path_of(workdir, *place).exists()}

@@ -25,9 +25,10 @@ class Selections(NamedTuple):
     scores: np.ndarray  # the uncertainty strategy's, of the subset, [M] float32; or [0]
     compared: dict[str, np.ndarray]  # by the strategies of config.compare: [B] int32 each
     compared_scores: dict[str, np.ndarray]  # by the same: [M] float32; or [0]
+    details: dict[str, np.ndarray]  # what the scenario adds, by name
 
 
-GROUPS = ("compared", "compared_scores")  # stored as "compared/NAME"
+GROUPS = ("compared", "compared_scores", "details")  # stored as "compared/NAME"
 
 
 def path_of(workdir: Path, trial: int, cycle: int) -> Path:
