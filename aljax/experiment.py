@@ -189,7 +189,7 @@ def select(
     try:
         view = view_of(offer.study, images, offer.rows, state, wanted)
         clock.lap("score")
-        made, details = scenarios.choose(study, names, view, trial, cycle)
+        made, details = scenarios.choose(study, names, offer, view, trial, cycle)
     except RunFailed as error:
         raise RunFailed(f"trial {trial}, cycle {cycle}: {error}") from error
     for role, selection in made.items():

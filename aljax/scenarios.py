@@ -68,20 +68,26 @@ def offer(study: Study, images: pool.Pool, held: np.ndarray, trial: int, cycle: 
 
 
 def choose(
-    study: Study, names: Mapping[str, str], view: strategies.View, trial: int, cycle: int
+    study: Study,
+    names: Mapping[str, str],
+    offer: Offer,
+    view: strategies.View,
+    trial: int,
+    cycle: int,
 ) -> tuple[dict[str, Selection], Arrays]:
     """Lets every strategy choose from what is offered; a stream passes only once.
 
     Args:
       study: the study.
       names: of the strategies, by role.
-      view: of what is offered.
+      offer: what there is to choose from.
+      view: of the same.
       trial, cycle: name the keys.
 
     Returns:
       The selections by role, as positions in what is offered, and details for the records. In a
       stream, "uncertainty" is what was queried, in the order of arrival, and the other roles
-      choose as many of the images that had arrived until the budget was spent.
+      choose as many of the images that had arrived until the budget was spent, without scores.
 
     Raises:
       RunFailed: as `strategies.select`; or if a stream's strategy gives no scores.
@@ -115,9 +121,9 @@ def choose(
         if len(queried) in (0, len(seen)):  # nothing to choose
             return Selection(queried, strategies.NO_SCORES)
         selection = select(role, of_seen, len(queried))
-        return selection._replace(chosen=seen[selection.chosen].astype(np.int32))
+        return Selection(seen[selection.chosen].astype(np.int32), strategies.NO_SCORES, selection.note)
 
-    details = {"arrivals": seen.astype(np.int32), "thresholds": np.asarray(passage.thresholds)[: len(seen)]}
+    details = {"arrivals": offer.names[seen], "thresholds": np.asarray(passage.thresholds)[: len(seen)]}
     return {role: of_role(role) for role in names}, details
 
 
@@ -190,7 +196,7 @@ def show(study: Study, chosen: Selections, folder: Path) -> None:
                 "class": study.class_names[int(study.train_set.labels[recipe["source"]])],
                 "source_id": study.ids[recipe["source"]],
                 "other_id": study.ids[recipe["other"]],
-                **{name: round(value, 4) for name, value in recipe.items()},
+                **{name: round(x, 4) if type(x) is float else x for name, x in recipe.items()},
             }
         )
     files.write(folder / "queries.jsonl", b"".join(json.dumps(line).encode() + b"\n" for line in lines))
