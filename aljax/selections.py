@@ -4,6 +4,7 @@ import zipfile
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ class Selections(NamedTuple):
     scores: np.ndarray  # the uncertainty strategy's, of the subset, [M] float32; or [0]
     compared: dict[str, np.ndarray]  # by the strategies of config.compare: [B] int32 each
     compared_scores: dict[str, np.ndarray]  # by the same: [M] float32; or [0]
-    details: dict[str, np.ndarray]  # what the scenario adds, by name
+    details: Mapping[str, np.ndarray] = MappingProxyType({})  # what the scenario adds, by name
 
 
 GROUPS = ("compared", "compared_scores", "details")  # stored as "compared/NAME"
