@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike
 
 
 class Agreement(NamedTuple):
-    """Two selections of B from M, compared; r = B/M."""
+    """Two selections of B from M, compared; r = B/M. None is what is not defined."""
 
     overlap: int  # n, how many images both hold
     chance: float  # B * r, what independent selections share on average
-    C: float  # the study's correlation, in [-1, 1]
-    kappa: float  # (n/B - r) / (1 - r)
-    jaccard: float  # n / (2B - n)
-    p_value: float  # two-sided, of n under independence
+    C: float | None  # the study's correlation, in [-1, 1]
+    kappa: float | None  # (n/B - r) / (1 - r)
+    jaccard: float | None  # n / (2B - n)
+    p_value: float | None  # two-sided, of n under independence
 
 
 def compare(a: ArrayLike, b: ArrayLike, subset_size: int) -> Agreement:
@@ -52,6 +52,14 @@ def compare(a: ArrayLike, b: ArrayLike, subset_size: int) -> Agreement:
         jaccard=n / (2 * budget - n),
         p_value=float(fisher_exact(table).pvalue),
     )
+
+
+def measured(a: ArrayLike, b: ArrayLike, subset_size: int) -> Agreement:
+    """As `compare`, also where both selections hold nothing or everything, of which C says nothing."""
+    count = len(np.asarray(a))
+    if count == len(np.asarray(b)) and count in (0, subset_size):
+        return Agreement(overlap(a, b), float(count), None, None, None, None)
+    return compare(a, b, subset_size)
 
 
 def overlap(a: ArrayLike, b: ArrayLike) -> int:

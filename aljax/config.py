@@ -1,5 +1,6 @@
 """What a config may hold: every field, its type and its range, checked before anything is loaded."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ from aljax.data import SOURCES, Dataset
 from aljax.errors import Refused
 from aljax.records import flatten
 from aljax.strategies import find, needs_of
+from aljax.stream import POLICIES, SCALES
 
 
 class Field(NamedTuple):
@@ -38,6 +40,8 @@ _flag = Field(bool, lambda value: True, "True or False")
 _text = Field(str, lambda value: True, "a text")
 _name = Field(str, bool, "a name")
 
+SCENARIOS = ("pool", "stream", "synthesis")
+
 FIELDS: dict[str, Field] = {
     "seed": _whole(0, 2**32 - 1),
     "trials": _whole(1, 1_000_000),
@@ -56,6 +60,9 @@ FIELDS: dict[str, Field] = {
     "ensemble": _whole(1, 1024),
     "shared_batches": _flag,
     "warm_start": _flag,
+    "scenario": _one_of(SCENARIOS),
+    "validation_fraction": _real(0, 0.9),
+    "validation_folds": Field(int, lambda value: value == 0 or value >= 2, "0 for none, or at least 2"),
     "retries": _whole(0),
     "devices": _whole(0),
     "checkpoint_minutes": _real(0),
@@ -84,6 +91,21 @@ FIELDS: dict[str, Field] = {
     "train.detach_epoch": _whole(0),
     "train.pad": _whole(0),
     "train.flip": _flag,
+    "stream.policy": _one_of(POLICIES),
+    "stream.threshold": Field(float, math.isfinite, "a finite number"),
+    "stream.step": _real(0, 0.5, above=True),
+    "stream.window": _whole(1),
+    "synthesis.degrees": _real(0, 180),
+    "synthesis.shift": _real(0),
+    "synthesis.zoom": _real(1, 100),
+    "synthesis.mix": _real(0, 0.5),
+    "synthesis.flip": _flag,
+    "stop.labels": _whole(0),
+    "stop.accuracy": _real(0, 1),
+    "stop.patience": _whole(0),
+    "stop.tolerance": _real(0, 1),
+    "stop.stability": _real(0, 1),
+    "stop.window": _whole(1),
 }
 
 
@@ -131,6 +153,54 @@ def check(config: Mapping[str, Any]) -> None:
             values["train.pad"],
             f"less than config.dataset.image_size={values['dataset.image_size']}",
         )
+    _check_scenario(values)
+    _check_stopping(values)
+
+
+def _check_scenario(values: Mapping[str, Any]) -> None:
+    if values["scenario"] == "stream":
+        uncertainty = values["uncertainty"]
+        if uncertainty not in SCALES and ":" not in uncertainty:
+            raise _refusal(
+                "uncertainty", uncertainty, f"in a stream, one that scores each image: {', '.join(SCALES)}"
+            )
+        if values["acquire"] not in ("uncertainty", uncertainty):
+            raise _refusal("acquire", values["acquire"], "uncertainty in a stream, whose policy asks")
+        most = (2**31 - 1) // values["budget"]
+        if values["subset_size"] > most:
+            raise _refusal("subset_size", values["subset_size"], f"in a stream, at most {most}")
+    if values["scenario"] == "synthesis":
+        limits = [values[f"synthesis.{name}"] for name in ("degrees", "shift", "zoom", "mix", "flip")]
+        if limits == [0, 0, 1, 0, False]:
+            raise _refusal("synthesis.degrees", limits[0], "above 0, where nothing else is changed either")
+        shift, size = values["synthesis.shift"], values["dataset.image_size"]
+        if shift >= size:
+            raise _refusal("synthesis.shift", shift, f"less than config.dataset.image_size={size}")
+
+
+def _check_stopping(values: Mapping[str, Any]) -> None:
+    fraction, folds, budget = values["validation_fraction"], values["validation_folds"], values["budget"]
+    if fraction and not 1 <= round(fraction * budget) < budget:
+        raise _refusal(
+            "validation_fraction", fraction, f"0, or a share that is an image of config.budget={budget}"
+        )
+    if folds > budget:
+        raise _refusal("validation_folds", folds, f"at most config.budget={budget}")
+    if fraction and folds:
+        raise _refusal("validation_folds", folds, f"0, as config.validation_fraction={fraction}")
+    if folds and values["scenario"] == "synthesis":
+        raise _refusal("validation_folds", folds, "0, as an image made from a fold is not new to the others")
+    if folds and values["warm_start"]:
+        raise _refusal("validation_folds", folds, "0, as config.warm_start keeps what was learned of a fold")
+    for name in ("accuracy", "patience"):
+        if values[f"stop.{name}"] and not (fraction or folds):
+            raise _refusal(
+                f"stop.{name}",
+                values[f"stop.{name}"],
+                "0, or with a validation_fraction or validation_folds above 0",
+            )
+    if 0 < values["stop.labels"] < budget:
+        raise _refusal("stop.labels", values["stop.labels"], f"0, or at least config.budget={budget}")
 
 
 def _check_strategies(values: Mapping[str, Any]) -> None:
@@ -154,7 +224,7 @@ def check_fits(config: Mapping[str, Any], dataset: Dataset) -> None:
       Refused: with one line that names the field, its value and what is accepted.
     """
     size = len(dataset.train.labels)
-    labeled = (config["cycles"] - 1) * config["budget"]
+    labeled = 0 if config["scenario"] == "synthesis" else (config["cycles"] - 1) * config["budget"]
     if config["subset_size"] > size - labeled:
         raise _refusal(
             "subset_size",

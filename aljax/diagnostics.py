@@ -52,7 +52,7 @@ def geometry(features: np.ndarray, centers: np.ndarray) -> Geometry:
     return Geometry(features, pairwise_distances_argmin_min(features, centers)[1])
 
 
-def distances(space: Geometry, batches: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+def distances(space: Geometry, batches: Mapping[str, np.ndarray]) -> dict[str, dict[str, float | None]]:
     """Distances of batches, and what they cover once they are labeled.
 
     Args:
@@ -64,8 +64,12 @@ def distances(space: Geometry, batches: Mapping[str, np.ndarray]) -> dict[str, d
       "pool" the mean over the sub-pool, which a random batch has on average. "radius": the largest
       distance in the sub-pool to the nearest labeled image, "before" any batch and after each.
     """
-    distance, radius = {"pool": float(space.distance.mean())}, {"before": float(space.distance.max())}
+    distance: dict[str, float | None] = {"pool": float(space.distance.mean())}
+    radius: dict[str, float | None] = {"before": float(space.distance.max())}
     for name, batch in batches.items():
+        if not len(batch):  # a stream may query nothing
+            distance[name], radius[name] = None, radius["before"]
+            continue
         distance[name] = float(space.distance[batch].mean())
         to_batch = pairwise_distances_argmin_min(space.features, space.features[batch])[1]
         radius[name] = float(np.minimum(space.distance, to_batch).max())
@@ -89,7 +93,7 @@ def balance(labels: np.ndarray, batches: Mapping[str, np.ndarray], num_classes: 
     }
     return {
         "classes": {name: count.tolist() for name, count in counts.items()},
-        "entropy": {name: float(entropy(count)) for name, count in counts.items()},
+        "entropy": {name: float(entropy(count)) if count.any() else None for name, count in counts.items()},
     }
 
 

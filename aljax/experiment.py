@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from aljax import (
@@ -24,14 +25,17 @@ from aljax import (
     pool,
     records,
     report,
+    scenarios,
     selections,
+    stopping,
     strategies,
     train,
+    validation,
 )
 from aljax import config as fields
 from aljax.errors import Refused, RunFailed
 from aljax.fitting import fit
-from aljax.study import Study, chunk, environment, key_of, local_mesh, prepare
+from aljax.study import Study, chunk, environment, local_mesh, prepare
 from aljax.views import view_of
 
 
@@ -58,7 +62,7 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
     ]
     with records.opened(workdir, dict(config), environment(devices)):
         lines = records.completed(workdir, plan)
-        if len(lines) < len(plan):
+        if len(lines) < len(records.shortened(plan, lines)):
             study = prepare(config, workdir, devices)
             refresh = report.Refresher(workdir)
             with monitor.watching(study.recipe.epochs, plan, lines, workdir) as watch:
@@ -77,7 +81,10 @@ def run_trial(
     refresh: Callable[[], None],
 ) -> None:
     """Runs the cycles of one trial after those whose `lines` stand in the records."""
-    pools = [pool.unlabeled(len(study.train_set.labels))]
+    rules = stopping.Rules(**study.config["stop"])
+    history = list(lines)
+    pools = [pool.unlabeled(len(study.ids))]
+    held = np.empty(0, np.int32)  # labeled images that are not trained on
     progress = None
     for cycle in range(1, study.config["cycles"] + 1):
         path = selections.path_of(study.workdir, trial, cycle)
@@ -85,15 +92,20 @@ def run_trial(
         clock = Clock()
         if chosen is None:
             if cycle > 1 and progress is None:
-                progress = fit(study, pools[1:], trial, watch)
+                progress = fit(study, validation.trained_on(pools, held), trial, watch)
                 clock.lap("recover")
-            chosen = select(study, pools[-1], progress, trial, cycle, clock)
+            chosen = select(study, pools[-1], held, progress, trial, cycle, clock)
+            if "images" in chosen.details:
+                scenarios.show(study, chosen, path.with_suffix(""))
             selections.save(path, chosen)
         try:
-            compared = agreement.compare(chosen.uncertainty, chosen.diversity, study.config["subset_size"])
-            pools.append(pool.label(pools[-1], chosen.acquired))
+            offered = scenarios.offered(chosen)
+            compared = agreement.measured(chosen.uncertainty, chosen.diversity, offered)
+            study, images = scenarios.label(study, pools[-1], chosen, cycle)
+            pools.append(images)
         except ValueError as error:
             raise Refused(f"{path}: {error}; accepted: the file of this run") from error
+        held = validation.held_out(study, pools, held, trial)
         if cycle <= len(lines):
             recorded = lines[cycle - 1].get("overlap")
             if recorded != compared.overlap:
@@ -101,12 +113,15 @@ def run_trial(
                     f"{path}: the selections share {compared.overlap} images, and cycles.jsonl says "
                     f"{recorded}; accepted: the file of this run"
                 )
+            if lines[cycle - 1].get("stopped"):
+                return
             progress = None
             continue
-        of_pairs = pairs.compare(chosen.compared, chosen.compared_scores, study.config["subset_size"])
+        of_pairs = pairs.compare(chosen.compared, chosen.compared_scores, offered)
         clock.lap("record")
 
-        progress = fit(study, pools[1:], trial, watch, before=progress)
+        training = validation.trained_on(pools, held)
+        progress = fit(study, training, trial, watch, before=progress)
         clock.lap("train")
         accuracy, test_loss = train.evaluate(
             ensemble.first(progress.state),
@@ -115,6 +130,11 @@ def run_trial(
             chunk=chunk(study),
             sharding=mesh.spread(study.mesh),
         )
+        clock.lap("evaluate")
+        before = chosen.details.get("stop_predictions")
+        judged = validation.judge(study, progress.state, training, held, before, trial, watch)
+        if judged:
+            clock.lap("validate")
         names = names_of(study.config, cycle)
         place = {"trial": trial, "cycle": cycle}
         line = {
@@ -130,56 +150,68 @@ def run_trial(
             "test_loss": test_loss,
             "train_loss": progress.metrics.cross_entropy,
             "retries": progress.attempt,
+            **scenarios.passed(study, chosen),
+            **judged,
         }
         line = records.plain(line)
-        clock.lap("evaluate")
+        history.append(line)
+        if stopping.asked_for(rules):
+            line["stopped"] = stopping.reason(history, rules, study.config["cycles"])
         files.append(study.workdir / "timings.jsonl", {**place, **clock.seconds})
         if of_pairs:
             files.append(study.workdir / "pairs.jsonl", *({**place, **pair} for pair in of_pairs))
         files.append(study.workdir / "cycles.jsonl", line)  # last, as it makes the cycle complete
         watch.cycle_done(line)
         refresh()
+        if line.get("stopped"):
+            return
 
 
 def select(
     study: Study,
     images: pool.Pool,
+    held: np.ndarray,
     progress: checkpoints.Progress | None,
     trial: int,
     cycle: int,
     clock: "Clock",
 ) -> selections.Selections:
-    """Draws the sub-pool of a cycle, and lets every strategy select from it."""
+    """Draws the sub-pool of a cycle, and lets every strategy select from it.
+
+    The scenario says what stands for the sub-pool, and what for the uncertainty strategy's choice.
+    """
     config = study.config
-    subset = pool.draw_subset(key_of(study, trial, cycle, "subset"), images, config["subset_size"])
+    state = progress.state if progress else None
+    offer = scenarios.offer(study, images, held, trial, cycle)
     names = names_of(config, cycle)
     wanted = {field for name in names.values() for field in strategies.needs_of(strategies.find(name))}
     wanted |= notes.NEEDS
     try:
-        view = view_of(study, images, subset, progress.state if progress else None, wanted)
+        view = view_of(offer.study, images, offer.rows, state, wanted)
         clock.lap("score")
-        made = {
-            role: strategies.select(name, key_of(study, trial, cycle, role), view, config["budget"])
-            for role, name in names.items()
-        }
+        made, details = scenarios.choose(study, names, offer, view, trial, cycle)
     except RunFailed as error:
         raise RunFailed(f"trial {trial}, cycle {cycle}: {error}") from error
     for role, selection in made.items():
         if selection.note:
             logging.warning("trial %d, cycle %d, %s: %s", trial, cycle, names[role], selection.note)
     clock.lap("select")
-    notes.write(study, view, subset, made["uncertainty"], made["diversity"], trial, cycle)
+    notes.write(offer.study, view, offer.rows, made["uncertainty"], made["diversity"], trial, cycle)
     clock.lap("diagnose")
-    chosen = {role: subset[selection.chosen] for role, selection in made.items()}
+    chosen = {role: offer.names[selection.chosen] for role, selection in made.items()}
+    details |= scenarios.recipes_of(offer, made[acquired(config, cycle)].chosen)
+    if state is not None and config["stop"]["stability"]:
+        details["stop_predictions"] = validation.predicted(study, state, validation.stop_set(study, trial))
     compared = {name: role_of(config, name) for name in config["compare"]}
     return selections.Selections(
-        subset=subset,
+        subset=offer.names,
         uncertainty=chosen["uncertainty"],
         diversity=chosen["diversity"],
         acquired=chosen[acquired(config, cycle)],
         scores=made["uncertainty"].scores,
         compared={name: chosen[role] for name, role in compared.items()},
         compared_scores={name: made[role].scores for name, role in compared.items()},
+        details=details,
     )
 
 

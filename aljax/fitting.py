@@ -21,6 +21,7 @@ def fit(
     trial: int,
     watch: monitor.Watch,
     before: Progress | None = None,
+    part: str = "",
 ) -> Progress:
     """Trains on all labels of a cycle, or on from the cycle's newest checkpoint where there is one.
 
@@ -33,10 +34,11 @@ def fit(
       trial: from 0.
       watch: sees every epoch.
       before: the cycle before, if it is at hand; where it is needed and is not, it is trained again.
+      part: names a training beside the main one, with keys and checkpoints of its own.
     """
     cycle = len(pools)
-    folder = study.workdir / "checkpoints" / f"trial-{trial:02d}"
-    fresh = fresh_weights(study, trial, cycle, attempt=0)
+    folder = study.workdir / "checkpoints" / f"trial-{trial:02d}{part}"
+    fresh = fresh_weights(study, trial, cycle, 0, part)
     progress = checkpoints.latest(folder, cycle, like=fresh)
     if progress is None and study.config["warm_start"] and cycle > 1:
         before = before or fit(study, pools[:-1], trial, watch)
@@ -45,19 +47,19 @@ def fit(
     progress = progress or fresh
     while True:
         try:
-            return fit_on(study, pools[-1], trial, cycle, watch, folder, progress)
+            return fit_on(study, pools[-1], trial, cycle, watch, folder, progress, part)
         except NotFinite as error:
             if progress.attempt == study.config["retries"]:
                 raise
             logging.warning("%s; trying again with other weights", error)
-            progress = fresh_weights(study, trial, cycle, progress.attempt + 1)
+            progress = fresh_weights(study, trial, cycle, progress.attempt + 1, part)
 
 
-def fresh_weights(study: Study, trial: int, cycle: int, attempt: int) -> Progress:
+def fresh_weights(study: Study, trial: int, cycle: int, attempt: int, part: str = "") -> Progress:
     """Where training begins: each attempt and each member of the ensemble has other weights."""
     name = "weights" if attempt == 0 else f"weights of attempt {attempt}"
     state = ensemble.fresh(
-        keys_of_members(study, trial, cycle, name),
+        keys_of_members(study, trial, cycle, name + part),
         networks=study.networks,
         image_shape=study.train_set.images.shape[1:],
     )
@@ -78,13 +80,14 @@ def fit_on(
     watch: monitor.Watch,
     folder: Path,
     start: Progress,
+    part: str = "",
 ) -> Progress:
     """Trains on from `start` to the last epoch, with checkpoints in `folder`."""
     everywhere = mesh.everywhere(study.mesh)
     labeled, num_labeled = jax.device_put(
         (pool.padded(images, capacity(study)), np.int32(len(images.labeled))), everywhere
     )
-    keys = keys_of_members(study, trial, cycle, "batches")
+    keys = keys_of_members(study, trial, cycle, f"batches{part}")
     if study.config["shared_batches"]:
         keys = jnp.broadcast_to(keys[:1], keys.shape)
     progress = start._replace(state=jax.device_put(start.state, everywhere))
@@ -93,7 +96,7 @@ def fit_on(
     def tell() -> None:
         nonlocal told
         if progress.epoch > told:
-            watch.epoch_done(trial, cycle, progress.epoch, progress.metrics)
+            watch.epoch_done(trial, cycle, progress.epoch, progress.metrics, part)
             told = progress.epoch
 
     for epoch in range(start.epoch, study.recipe.epochs):

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from aljax.curves import Curves
 from aljax.errors import NotFinite
 from aljax.files import Record
+from aljax.records import shortened
 from aljax.train import EpochMetrics
 
 TRAIN_CURVES = ("cross_entropy", "ranking_loss", "accuracy")  # a point per epoch
@@ -41,14 +42,17 @@ class Watch:
 
     def skip(self, lines: Sequence[Record]) -> None:
         """Counts cycles as done that were recorded before."""
-        self._done = sum(line["cycle"] for line in lines)
-        self._bar.update(self._cycles, completed=self._done)
+        for line in lines:
+            self._count(line)
 
-    def epoch_done(self, trial: int, cycle: int, epoch: int, metrics: EpochMetrics) -> None:
-        """Shows an epoch (counted from 1); raises NotFinite where its loss or weights were not finite."""
+    def epoch_done(self, trial: int, cycle: int, epoch: int, metrics: EpochMetrics, part: str = "") -> None:
+        """Shows an epoch (counted from 1); raises NotFinite where its loss or weights were not finite.
+
+        A `part` is a training beside the cycle's main one, and has no curves.
+        """
         if bad_step := int(metrics.bad_step):
             raise NotFinite(
-                f"trial {trial}, cycle {cycle}, epoch {epoch}, step {bad_step}: "
+                f"trial {trial}{part}, cycle {cycle}, epoch {epoch}, step {bad_step}: "
                 "the loss or a weight is not finite"
             )
         self._bar.update(self._epochs_bar, completed=epoch, description=f"epoch {epoch} of {self._epochs}")
@@ -57,27 +61,37 @@ class Watch:
             completed=self._done + cycle * epoch / self._epochs,
             description=f"trial {trial}, cycle {cycle}; all cycles",
         )
+        if part:
+            return
         step = (cycle - 1) * self._epochs + epoch
         values = {f"train/{name}": float(getattr(metrics, name)) for name in TRAIN_CURVES}
         self._curves_of(trial, step).add(step, values)
 
     def cycle_done(self, line: Record) -> None:
         """Shows a complete cycle by its record."""
-        self._done += line["cycle"]
-        self._bar.update(self._cycles, completed=self._done)
+        self._count(line)
         step = line["cycle"] * self._epochs
         curves = self._curves_of(line["trial"], step)
-        curves.add(step, {f"cycle/{name}": line[name] for name in CYCLE_CURVES})
+        curves.add(step, {f"cycle/{name}": line[name] for name in CYCLE_CURVES if line[name] is not None})
         curves.flush()
         text = (
             f"trial {line['trial']}, cycle {line['cycle']}: {line['labeled']} labeled, "
             f"accuracy {100 * line['accuracy']:.1f} %, overlap {line['overlap']} "
-            f"(by chance {line['chance']:g}), C {line['C']:+.3f}"
+            f"(by chance {line['chance']:g}), C "
+            + ("undefined" if line["C"] is None else f"{line['C']:+.3f}")
+            + (f"; stopped ({line['stopped']})" if line.get("stopped") else "")
         )
         if self._bar.disable:
             logging.info("%s%s", text, self._time_left())
         else:
             self._bar.console.print(text, highlight=False)
+
+    def _count(self, line: Record) -> None:
+        self._done += line["cycle"]
+        if line.get("stopped"):
+            self._plan = shortened(self._plan, [line])
+        total = sum(cycle for _, cycle in self._plan)
+        self._bar.update(self._cycles, completed=self._done, total=total)
 
     def close(self) -> None:
         """Writes out what TensorBoard files still lack."""

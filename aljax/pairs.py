@@ -32,7 +32,7 @@ def compare(
         {
             "a": a,
             "b": b,
-            **agreement.compare(chosen[a], chosen[b], subset_size)._asdict(),
+            **agreement.measured(chosen[a], chosen[b], subset_size)._asdict(),
             "spearman": spearman(scores[a], scores[b]),
         }
         for a, b in itertools.combinations(chosen, 2)

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from absl import logging
 
@@ -90,7 +90,7 @@ def _begin(workdir: Path, config: Record, environment: Record) -> None:
             )
     elif begun:
         _check_same_config(path, stored, config, environment)
-    for folder in ("", "figures/", "selections/*/", "gallery/*/"):
+    for folder in ("", "figures/", "selections/**/", "gallery/*/"):
         for left_over in workdir.glob(f"{folder}{PARTIAL}*"):
             left_over.unlink()
     if not begun and stored != {**_as_json(config), **_as_json(environment)}:
@@ -168,6 +168,17 @@ def flatten(config: Record, prefix: str = "") -> Record:
     return flat
 
 
+def shortened(plan: Sequence[tuple[int, int]], lines: Sequence[Record]) -> list[tuple[int, int]]:
+    """A plan without the cycles after one whose line says why its trial `stopped`."""
+    ends = {place[0]: place[1] for line in lines if line.get("stopped") and (place := place_of(line)) in plan}
+    return [(trial, cycle) for trial, cycle in plan if cycle <= ends.get(trial, cycle)]
+
+
+def place_of(line: Record) -> tuple[Any, Any]:
+    """The trial and the cycle of a line."""
+    return line.get("trial"), line.get("cycle")
+
+
 def completed(workdir: Path, plan: Sequence[tuple[int, int]]) -> list[Record]:
     """The lines of cycles.jsonl, a half-written last one removed.
 
@@ -175,7 +186,8 @@ def completed(workdir: Path, plan: Sequence[tuple[int, int]]) -> list[Record]:
 
     Args:
       workdir: the run directory.
-      plan: every (trial, cycle) in the order in which they are run.
+      plan: every (trial, cycle) in the order in which they are run; a trial ends before its last
+        cycle if a line says why it `stopped`.
 
     Returns:
       A record for each complete (trial, cycle), in order.
@@ -185,9 +197,10 @@ def completed(workdir: Path, plan: Sequence[tuple[int, int]]) -> list[Record]:
     """
     path = workdir / "cycles.jsonl"
     lines = _repaired(path)
+    plan = shortened(plan, lines)
     for number, line in enumerate(lines, start=1):
         expected = plan[number - 1] if number <= len(plan) else None
-        if (line.get("trial"), line.get("cycle")) != expected:
+        if place_of(line) != expected:
             raise Refused(
                 f"{path}:{number}: is of trial {line.get('trial')}, cycle {line.get('cycle')}; expected: "
                 + (f"trial {expected[0]}, cycle {expected[1]}" if expected else "no more lines")

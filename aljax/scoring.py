@@ -140,3 +140,20 @@ def outputs_of(
 
         found["member_log_probs"] = jax.lax.map(of_member, state)
     return found
+
+
+@partial(jax.jit, static_argnames=("networks", "chunk", "sharding"))
+def classes_of(
+    state: train.TrainState,
+    examples: train.Examples,
+    indices: jax.Array,
+    count: jax.Array,
+    *,
+    networks: train.Networks,
+    chunk: int,
+    sharding: jax.sharding.NamedSharding,
+) -> jax.Array:
+    """The likeliest class by an ensemble's first member, of the first `count` of `indices` [n]: [n]."""
+    options: Any = {"networks": networks, "chunk": chunk, "sharding": sharding}
+    outputs = train.predict(first(state), examples, indices, count, wanted=("log_probs",), **options)
+    return outputs["log_probs"].argmax(-1)

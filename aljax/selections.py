@@ -25,9 +25,10 @@ class Selections(NamedTuple):
     scores: np.ndarray  # the uncertainty strategy's, of the subset, [M] float32; or [0]
     compared: dict[str, np.ndarray]  # by the strategies of config.compare: [B] int32 each
     compared_scores: dict[str, np.ndarray]  # by the same: [M] float32; or [0]
+    details: dict[str, np.ndarray]  # what the scenario adds, by name
 
 
-GROUPS = ("compared", "compared_scores")  # stored as "compared/NAME"
+GROUPS = ("compared", "compared_scores", "details")  # stored as "compared/NAME"
 
 
 def path_of(workdir: Path, trial: int, cycle: int) -> Path:
@@ -56,6 +57,9 @@ def load(path: Path) -> Selections | None:
         with zipfile.ZipFile(path) as archive:
             if (damaged := archive.testzip()) is not None:
                 raise ValueError(f"checksum of {damaged} differs")
+            # The end of an archive counts its members; a damaged list of them may be shorter.
+            if len(archive.namelist()) != int.from_bytes(path.read_bytes()[-12:-10], "little"):
+                raise ValueError("not all of its arrays are found")
         with np.load(path, allow_pickle=False) as arrays:
             alone = [arrays[name] for name in Selections._fields if name not in GROUPS]
             return Selections(*alone, *(_group(arrays, name) for name in GROUPS))

@@ -19,17 +19,18 @@ from aljax.files import Record
 
 
 class Study(NamedTuple):
-    """What stays the same over all trials and cycles."""
+    """What stays the same over all trials and cycles, but for the images that a trial makes."""
 
     config: Mapping[str, Any]
     workdir: Path
     networks: train.Networks
     recipe: train.Recipe
     mesh: Mesh
-    train_set: train.Examples
+    train_set: train.Examples  # followed, where images are made, by room for them
     test_set: train.Examples
     class_names: tuple[str, ...]
     key: jax.Array
+    ids: tuple[str, ...]  # of the N images of the train split
 
 
 def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
@@ -38,9 +39,13 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
     fields.check_fits(config, dataset)
     records.check_same_data(workdir, data.digest(dataset))
     mean, std = data.channel_statistics(dataset.train.images)
+    more = room(config)
     train_set, test_set = (
-        train.Examples(*jax.device_put((split.images, split.labels, mean, std), mesh.everywhere(devices)))
-        for split in (dataset.train, dataset.test)
+        train.Examples(*jax.device_put((images, labels, mean, std), mesh.everywhere(devices)))
+        for images, labels in (
+            (_padded(dataset.train.images, more), _padded(dataset.train.labels, more)),
+            (dataset.test.images, dataset.test.labels),
+        )
     )
     dtype = config["model"]["dtype"]
     if dtype == "auto":
@@ -54,9 +59,21 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
         mesh=devices,
         train_set=train_set,
         test_set=test_set,
-        class_names=dataset.class_names,
         key=jax.random.key(config["seed"]),
+        ids=dataset.train.ids,
+        class_names=dataset.class_names,
     )
+
+
+def room(config: Mapping[str, Any]) -> int:
+    """How many images a trial may make: those that are labeled, and the proposals of a cycle."""
+    if config["scenario"] != "synthesis":
+        return 0
+    return (config["cycles"] - 1) * config["budget"] + config["subset_size"]
+
+
+def _padded(rows: np.ndarray, count: int) -> np.ndarray:
+    return np.pad(rows, ((0, count), *[(0, 0)] * (rows.ndim - 1)))
 
 
 def key_of(study: Study, trial: int, cycle: int, name: str) -> jax.Array:

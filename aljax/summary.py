@@ -36,21 +36,29 @@ def summarize(lines: Sequence[Record]) -> list[dict[str, Any]]:
 
     Returns:
       Rows in order of cycles; a measure is {"mean", "sd", "low", "high"}, where sd (of the
-      sample) and the 95 % interval are None for a single trial.
+      sample) and the 95 % interval are None for a single trial. Where trials stopped, the row of
+      that cycle has "stopped", with the "trial" and the "reason" of each.
     """
     rows = []
     for cycle in sorted({line["cycle"] for line in lines}):
         group = [line for line in lines if line["cycle"] == cycle]
-        rows.append(
-            {
-                "cycle": cycle,
-                "labeled": group[0]["labeled"],
-                "trials": len(group),
-                "chance": group[0]["chance"],
-                **{name: spread(line.get(name) for line in group) for name in MEASURES},
-            }
-        )
+        row = {
+            "cycle": cycle,
+            "labeled": same_or_mean([line["labeled"] for line in group]),
+            "trials": len(group),
+            "chance": same_or_mean([line["chance"] for line in group]),
+            **{name: spread(line.get(name) for line in group) for name in MEASURES},
+        }
+        ends = [line for line in group if line.get("stopped")]
+        if ends:
+            row["stopped"] = [{"trial": line["trial"], "reason": line["stopped"]} for line in ends]
+        rows.append(row)
     return rows
+
+
+def same_or_mean(values: Sequence[float]) -> float:
+    """The one value that all trials have, as it is; else their mean."""
+    return values[0] if len(set(values)) == 1 else float(np.mean(values))
 
 
 def summarize_pairs(lines: Sequence[Record]) -> list[dict[str, Any]]:
@@ -107,7 +115,10 @@ def contents(lines: Sequence[Record], pair_lines: Sequence[Record] = ()) -> dict
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
-    flat = [{name.replace(".", "_"): value for name, value in flatten(row).items()} for row in rows]
+    flat = [
+        {name.replace(".", "_"): value for name, value in flatten(row).items() if name != "stopped"}
+        for row in rows
+    ]
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
     writer.writeheader()
@@ -120,7 +131,7 @@ def cells(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     return [
         (
             str(row["cycle"]),
-            str(row["labeled"]),
+            f"{row['labeled']:.6g}",
             plus_minus(row["accuracy"], ".1f", 100),
             plus_minus(row["overlap"], ".1f"),
             f"{row['chance']:g}",

@@ -7,11 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from aljax import agreement, checkpoints, diagnostics, files, pairs, records, selections, summary
+from aljax import (
+    agreement,
+    checkpoints,
+    diagnostics,
+    files,
+    pairs,
+    records,
+    scenarios,
+    selections,
+    stopping,
+    summary,
+)
 from aljax import config as fields
 from aljax.errors import Refused
 from aljax.files import Record
+from aljax.selections import Selections
 
 
 def problems(workdir: Path) -> Iterator[str]:
@@ -33,20 +46,28 @@ def problems(workdir: Path) -> Iterator[str]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, Refused) as error:
         yield f"{path}: {error}"
         return
-    lines = yield from _lines(workdir / "cycles.jsonl", config)
-    timings = yield from _lines(workdir / "timings.jsonl", config)
+    plan = [
+        (config["first_trial"] + trial, cycle)
+        for trial in range(config["trials"])
+        for cycle in range(1, config["cycles"] + 1)
+    ]
+    lines, plan = yield from _lines(workdir / "cycles.jsonl", plan)
+    timings, _ = yield from _lines(workdir / "timings.jsonl", plan)
     if len(timings) not in (len(lines), len(lines) + 1):  # timings are written first
         yield f"{workdir / 'timings.jsonl'}: {len(timings)} lines for {len(lines)} complete cycles"
-    noted = yield from _lines(workdir / records.DIAGNOSTICS, config)
+    noted, _ = yield from _lines(workdir / records.DIAGNOSTICS, plan)
     if len(noted) not in (len(lines), len(lines) + 1):  # diagnostics are written before the selections
         yield f"{workdir / records.DIAGNOSTICS}: {len(noted)} lines for {len(lines)} complete cycles"
     for number, noted_line in enumerate(noted[: len(lines)], start=1):
         yield from _diagnostics(workdir, number, noted_line, config)
-    labeled: dict[int, set[int]] = {}
+    labeled: dict[int, set[Any]] = {}
     of_cycles = [
         problem
         for number, line in enumerate(lines, start=1)
-        for problem in _cycle(workdir, number, line, config, labeled.setdefault(line["trial"], set()))
+        for problem in (
+            *_cycle(workdir, number, line, config, labeled.setdefault(line["trial"], set())),
+            *_stopped(workdir, number, lines, config),
+        )
     ]
     yield from of_cycles
     if not of_cycles:
@@ -57,39 +78,40 @@ def problems(workdir: Path) -> Iterator[str]:
                 checkpoints.read(checkpoint)
         except checkpoints.Damaged as error:
             yield f"{checkpoint}: damaged ({error})"
-    if len(lines) == config["trials"] * config["cycles"] and not of_cycles:
+    if len(lines) == len(plan) and not of_cycles:
         yield from _summary(workdir, lines)
     elif (workdir / "summary.json").exists() and not of_cycles:
         yield f"{workdir / 'summary.json'}: there, though {len(lines)} cycles are not the whole run"
 
 
-def _lines(path: Path, config: dict[str, Any]) -> Generator[str, None, list[files.Record]]:
-    """The lines that are right up to the first that is not, which is yielded as a problem."""
+def _lines(
+    path: Path, plan: list[tuple[int, int]]
+) -> Generator[str, None, tuple[list[Record], list[tuple[int, int]]]]:
+    """The lines that are right up to the first that is not, which is yielded as a problem; their plan."""
     try:
         lines, length = files.read_lines(path)
     except (Refused, OSError) as error:
         yield str(error)
-        return []
+        return [], plan
     if not path.exists():
         yield f"{path}: missing"
     elif length < path.stat().st_size:
         yield f"{path}:{len(lines) + 1}: half-written"
+    plan = records.shortened(plan, lines)
     for number, line in enumerate(lines):
-        trial, cycle = divmod(number, config["cycles"])
-        expected = (config["first_trial"] + trial, cycle + 1)
-        if (line.get("trial"), line.get("cycle")) != expected or trial >= config["trials"]:
+        if number == len(plan) or records.place_of(line) != plan[number]:
             yield f"{path}:{number + 1}: is of trial {line.get('trial')}, cycle {line.get('cycle')}"
-            return lines[:number]
-    return lines
+            return lines[:number], plan
+    return lines, plan
 
 
 def _cycle(
-    workdir: Path, number: int, line: Record, config: dict[str, Any], labeled: set[int]
+    workdir: Path, number: int, line: Record, config: dict[str, Any], labeled: set[Any]
 ) -> Iterator[str]:
     """Checks one line against its selections; adds what was labeled to `labeled`."""
     where = f"{workdir / 'cycles.jsonl'}:{number}"
     path = selections.path_of(workdir, line["trial"], line["cycle"])
-    budget, subset_size = config["budget"], config["subset_size"]
+    subset_size = config["subset_size"]
     chosen = selections.load(path)
     if chosen is None:
         yield f"{path}: {'damaged' if path.exists() else 'missing'}"
@@ -98,27 +120,92 @@ def _cycle(
     rising = np.all(np.diff(chosen.subset) > 0)
     if chosen.subset.shape != (subset_size,) or len(subset) != subset_size or not rising:
         yield f"{path}: the sub-pool is not {subset_size} different images in rising order"
-    if again := subset & labeled:
-        yield f"{path}: {len(again)} images of the sub-pool were labeled before"
-    batches = {name: getattr(chosen, name) for name in ("uncertainty", "diversity", "acquired")}
-    for name, batch in {**batches, **chosen.compared}.items():
-        if batch.shape != (budget,) or len(set(batch.tolist())) != budget:
-            yield f"{path}: the {name} selection is not {budget} different images"
-            return
-        if strange := set(batch.tolist()) - subset:
-            yield f"{path}: {len(strange)} images of the {name} selection are not in the sub-pool"
     for scores in (chosen.scores, *chosen.compared_scores.values()):
         if scores.shape not in ((subset_size,), (0,)) or not np.all(np.isfinite(scores)):
             yield f"{path}: the scores are not {subset_size} finite numbers"
-    labeled |= set(chosen.acquired.tolist())
-    measured = agreement.compare(chosen.uncertainty, chosen.diversity, subset_size)._asdict()
-    expected = {**measured, "labeled": len(labeled), "budget": budget, "subset_size": subset_size}
+    scenario = scenarios.of_cycle(config, line["cycle"])
+    try:
+        strange = list(OF_SCENARIOS[scenario](path, chosen, config, labeled))
+    except KeyError as error:
+        strange = [f"{path}: lacks details/{error.args[0]}, which a {scenario} has"]
+    yield from strange
+    if strange:
+        return
+    offered = set(chosen.details.get("arrivals", chosen.subset).tolist())
+    count = len(chosen.acquired) if scenario == "stream" else config["budget"]
+    batches = {name: getattr(chosen, name) for name in ("uncertainty", "diversity", "acquired")}
+    for name, batch in {**batches, **chosen.compared}.items():
+        if batch.shape != (count,) or len(set(batch.tolist())) != count:
+            yield f"{path}: the {name} selection is not {count} different images"
+            return
+        if outside := set(batch.tolist()) - offered:
+            yield f"{path}: {len(outside)} images of the {name} selection are not in the sub-pool"
+    taken = chosen.acquired.tolist()
+    labeled |= {(line["cycle"], image) for image in taken} if scenario == "synthesis" else set(taken)
+    measured = agreement.measured(chosen.uncertainty, chosen.diversity, len(offered))._asdict()
+    expected = {**measured, "labeled": len(labeled), "budget": config["budget"], "subset_size": subset_size}
+    if config["scenario"] == "stream":
+        expected |= {"seen": len(offered), "queried": count}
     for name, value in expected.items():
         if line.get(name) != value:
             yield f"{where}: {name} is {line.get(name)}, and the selections give {value}"
     for name in summary.MEASURES:
-        if not isinstance(line.get(name), int | float):
+        if not isinstance(line.get(name), int | float) and measured.get(name, 0) is not None:
             yield f"{where}: {name} is {line.get(name)!r}, not a number"
+
+
+def _of_pool(path: Path, chosen: Selections, config: dict[str, Any], labeled: set[Any]) -> Iterator[str]:
+    if again := set(chosen.subset.tolist()) & labeled:
+        yield f"{path}: {len(again)} images of the sub-pool were labeled before"
+
+
+def _of_stream(path: Path, chosen: Selections, config: dict[str, Any], labeled: set[Any]) -> Iterator[str]:
+    yield from _of_pool(path, chosen, config, labeled)
+    arrivals, thresholds = chosen.details["arrivals"], chosen.details["thresholds"]
+    if set(arrivals.tolist()) - set(chosen.subset.tolist()) or len(np.unique(arrivals)) != len(arrivals):
+        yield f"{path}: the arrivals are not different images of the sub-pool"
+    elif thresholds.shape != arrivals.shape:
+        yield f"{path}: {thresholds.size} thresholds for {arrivals.size} arrivals"
+    elif len(chosen.acquired) > config["budget"]:
+        yield f"{path}: {len(chosen.acquired)} images were queried, more than the budget"
+    else:
+        scores = chosen.scores[np.searchsorted(chosen.subset, arrivals)]
+        if not np.array_equal(arrivals[scores > thresholds], chosen.acquired):
+            yield f"{path}: the images queried are not those above their thresholds"
+
+
+def _of_synthesis(path: Path, chosen: Selections, config: dict[str, Any], labeled: set[Any]) -> Iterator[str]:
+    sources = np.concatenate([chosen.details["source"], chosen.details["other"]])
+    if strange := set(sources.tolist()) - labeled:
+        yield f"{path}: {len(strange)} images that others were made from are not labeled"
+    for number, image in enumerate(chosen.details["images"]):
+        shown = path.with_suffix("") / f"{number:03d}.png"
+        try:
+            with Image.open(shown) as stored:
+                same = np.array_equal(np.asarray(stored), image.squeeze())
+        except OSError:
+            same = False
+        if not same:
+            yield f"{shown}: {'is not the image that was queried' if shown.exists() else 'missing'}"
+
+
+OF_SCENARIOS = {"pool": _of_pool, "stream": _of_stream, "synthesis": _of_synthesis}
+
+
+def _stopped(workdir: Path, number: int, lines: list[Record], config: dict[str, Any]) -> Iterator[str]:
+    """Checks why a trial stopped, or did not, with a line."""
+    rules, line = stopping.Rules(**config["stop"]), lines[number - 1]
+    if not stopping.asked_for(rules):
+        return
+    history = [other for other in lines[:number] if other["trial"] == line["trial"]]
+    try:
+        reason = stopping.reason(history, rules, config["cycles"])
+    except (KeyError, TypeError) as error:
+        yield f"{workdir / 'cycles.jsonl'}:{number}: its rules of stopping cannot be judged ({error!r})"
+        return
+    if line.get("stopped") != reason:
+        where = f"{workdir / 'cycles.jsonl'}:{number}"
+        yield f"{where}: stopped is {line.get('stopped')!r}, and the lines give {reason!r}"
 
 
 def _pairs(workdir: Path, lines: Sequence[Record]) -> Iterator[str]:
@@ -128,7 +215,7 @@ def _pairs(workdir: Path, lines: Sequence[Record]) -> Iterator[str]:
         chosen = selections.load(selections.path_of(workdir, line["trial"], line["cycle"]))
         assert chosen is not None  # as the cycles were checked
         place = {"trial": line["trial"], "cycle": line["cycle"]}
-        found = pairs.compare(chosen.compared, chosen.compared_scores, len(chosen.subset))
+        found = pairs.compare(chosen.compared, chosen.compared_scores, scenarios.offered(chosen))
         expected += [{**place, **pair} for pair in found]
     try:
         recorded, _ = files.read_lines(path)
@@ -142,14 +229,16 @@ def _pairs(workdir: Path, lines: Sequence[Record]) -> Iterator[str]:
 def _diagnostics(workdir: Path, number: int, line: Record, config: dict[str, Any]) -> Iterator[str]:
     """Checks what was measured of one cycle, and what is kept of its images, against its selections."""
     where = f"{workdir / records.DIAGNOSTICS}:{number}"
-    sizes = {"pool": config["subset_size"], "uncertainty": config["budget"], "diversity": config["budget"]}
-    counts = line.get("classes") or {}
-    for name, size in sizes.items():
-        if sum(counts.get(name) or [0]) != size:
-            yield f"{where}: the classes of {name} do not add up to {size} images"
-    path = diagnostics.path_of(workdir, line["trial"], line["cycle"])
     chosen = selections.load(selections.path_of(workdir, line["trial"], line["cycle"]))
-    if line["trial"] != config["first_trial"] or line.get("distance") is None or chosen is None:
+    if chosen is None:
+        return
+    batches = {"pool": chosen.subset, "uncertainty": chosen.uncertainty, "diversity": chosen.diversity}
+    counts = line.get("classes") or {}
+    for name, batch in batches.items():
+        if sum(counts.get(name) or [0]) != len(batch):
+            yield f"{where}: the classes of {name} do not add up to {len(batch)} images"
+    path = diagnostics.path_of(workdir, line["trial"], line["cycle"])
+    if line["trial"] != config["first_trial"] or line.get("distance") is None:
         return
     try:
         kept = diagnostics.unpacked(path)

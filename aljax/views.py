@@ -2,6 +2,7 @@
 
 from collections.abc import Set
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -46,3 +47,19 @@ def view_of(
         if not jnp.isfinite(values).all():
             raise RunFailed(f"{name} of the sub-pool are not finite")
     return view._replace(**outputs)
+
+
+def restricted(view: strategies.View, positions: np.ndarray) -> strategies.View:
+    """The view of some of the images alone, [m] of its M positions."""
+
+    def of(values: jax.Array | None) -> jax.Array | None:
+        return None if values is None else values[positions]
+
+    members = view.member_log_probs
+    return view._replace(
+        subset_size=len(positions),
+        log_probs=of(view.log_probs),
+        predicted_loss=of(view.predicted_loss),
+        features=of(view.features),
+        member_log_probs=None if members is None else members[:, positions],
+    )

@@ -5,6 +5,7 @@ class is a linear function of them, and an ensemble's models differ by noise. Th
 compiles; the second is what a later cycle pays.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -55,11 +56,12 @@ def view_of(size: Size, seed: int = 0) -> View:
 
 def measured(name: str, view: View, budget: int) -> dict[str, object]:
     """A row of the table: two selections with keys of their own."""
-    notes = []
-    first, later = (
-        common.seconds(lambda seed=seed: notes.append(select(name, jax.random.key(seed), view, budget).note))
-        for seed in range(2)
-    )
+    notes: list[str] = []
+
+    def run(seed: int) -> None:
+        notes.append(select(name, jax.random.key(seed), view, budget).note)
+
+    first, later = (common.seconds(partial(run, seed)) for seed in range(2))
     needed = ", ".join(sorted(needs_of(STRATEGIES[name])))
     return {
         "strategy": name,

@@ -22,6 +22,9 @@ def get_config() -> ConfigDict:
     config.ensemble = 1  # models trained side by side, for bald and vote_entropy; all else uses the first
     config.shared_batches = False  # whether they see the same batches; their weights differ anyway
     config.warm_start = False  # train on from the weights of the cycle before, not from fresh ones
+    config.scenario = "pool"  # pool, stream (images come one at a time) or synthesis (made from labeled ones)
+    config.validation_fraction = 0.0  # of the labeled images, not trained on: config.stop judges by them
+    config.validation_folds = 0  # the same by cross-validation: trains so many more models in each cycle
     config.retries = 0  # of a cycle's training with other weights, where its loss is not finite
     config.devices = 0  # devices to spread over; 0: all of them (on a CPU, its cores)
     config.checkpoint_minutes = 10.0  # minutes of training between checkpoints inside a cycle
@@ -54,4 +57,25 @@ def get_config() -> ConfigDict:
     config.train.detach_epoch = 24  # after it the ranking loss leaves the backbone alone; 3/5 of them
     config.train.pad = 1  # pixels around the image that it is cropped from; the paper's 4, scaled
     config.train.flip = False  # no mirror images: digits have none
+
+    config.stream = ConfigDict()  # for config.scenario = "stream"
+    config.stream.policy = "quantile"  # which images are queried: fixed, variable or quantile
+    config.stream.threshold = 0.5  # of the fixed policy, in units of the uncertainty strategy's score
+    config.stream.step = 0.01  # by which the variable threshold moves, as a share of it
+    config.stream.window = 100  # images over which the variable policy counts what it has spent
+
+    config.synthesis = ConfigDict()  # for config.scenario = "synthesis": how far images are changed
+    config.synthesis.degrees = 15.0  # turned by at most so many, either way
+    config.synthesis.shift = 1.0  # moved by at most so many pixels, along each axis
+    config.synthesis.zoom = 1.2  # magnified by at most this factor
+    config.synthesis.mix = 0.3  # at most this share of another image of the class
+    config.synthesis.flip = False  # whether half of them are mirrored left to right; digits are not
+
+    config.stop = ConfigDict()  # when a trial ends before its last cycle; 0: this rule is off
+    config.stop.labels = 0  # images labeled, at most
+    config.stop.accuracy = 0.0  # validation accuracy to be reached, from 0 to 1
+    config.stop.patience = 0  # cycles in which validation accuracy did not gain
+    config.stop.tolerance = 0.0  # a gain is more than this
+    config.stop.stability = 0.0  # mean kappa of successive models' predictions to be reached, up to 1
+    config.stop.window = 3  # cycles that it is the mean over
     return config

@@ -101,6 +101,79 @@ REFUSALS = [
     ({"train__learning_rate": float("nan")}, "config.train.learning_rate=nan: accepted: a number above 0"),
     ({"train__decay": 1.5}, "config.train.decay=1.5: accepted: a number above 0 and at most 1"),
     ({"train__pad": 8}, "config.train.pad=8: accepted: less than config.dataset.image_size=8"),
+    ({"scenario": "streams"}, "config.scenario='streams': accepted: one of pool, stream, synthesis"),
+    (
+        {"scenario": "stream", "uncertainty": "core_set"},
+        "config.uncertainty='core_set': accepted: in a stream, one that scores each image: random, least",
+    ),
+    (
+        {"scenario": "stream", "acquire": "diversity"},
+        "config.acquire='diversity': accepted: uncertainty in a stream, whose policy asks",
+    ),
+    (
+        {"scenario": "stream", "subset_size": 2**31 // 50 + 1},
+        "config.subset_size=42949673: accepted: in a stream, at most 42949672",
+    ),
+    ({"stream__policy": "best"}, "config.stream.policy='best': accepted: one of fixed, variable, quantile"),
+    ({"stream__threshold": float("inf")}, "config.stream.threshold=inf: accepted: a finite number"),
+    ({"stream__step": 0.0}, "config.stream.step=0.0: accepted: a number above 0 and at most 0.5"),
+    ({"stream__step": 0.6}, "config.stream.step=0.6: accepted: a number above 0 and at most 0.5"),
+    ({"stream__window": 0}, "config.stream.window=0: accepted: a whole number of at least 1"),
+    ({"synthesis__degrees": -1.0}, "config.synthesis.degrees=-1.0: accepted: a number of at least 0 and at"),
+    ({"synthesis__degrees": 181.0}, "config.synthesis.degrees=181.0: accepted: a number of at least 0 and"),
+    ({"synthesis__shift": -0.5}, "config.synthesis.shift=-0.5: accepted: a number of at least 0"),
+    (
+        {"scenario": "synthesis", "synthesis__shift": 8.0},
+        "config.synthesis.shift=8.0: accepted: less than config.dataset.image_size=8",
+    ),
+    ({"synthesis__zoom": 0.9}, "config.synthesis.zoom=0.9: accepted: a number of at least 1 and at most 100"),
+    ({"synthesis__mix": 0.6}, "config.synthesis.mix=0.6: accepted: a number of at least 0 and at most 0.5"),
+    ({"synthesis__flip": 1}, "config.synthesis.flip=1: accepted: True or False"),
+    (
+        {
+            "scenario": "synthesis",
+            "synthesis__degrees": 0.0,
+            "synthesis__shift": 0.0,
+            "synthesis__zoom": 1.0,
+            "synthesis__mix": 0.0,
+        },
+        "config.synthesis.degrees=0.0: accepted: above 0, where nothing else is changed either",
+    ),
+    ({"validation_fraction": 1.0}, "config.validation_fraction=1.0: accepted: a number of at least 0 and at"),
+    ({"validation_fraction": -0.1}, "config.validation_fraction=-0.1: accepted: a number of at least 0"),
+    (
+        {"validation_fraction": 0.009},
+        "config.validation_fraction=0.009: accepted: 0, or a share that is an image of config.budget=50",
+    ),
+    ({"validation_folds": 1}, "config.validation_folds=1: accepted: 0 for none, or at least 2"),
+    ({"validation_folds": 51}, "config.validation_folds=51: accepted: at most config.budget=50"),
+    (
+        {"validation_folds": 2, "validation_fraction": 0.1},
+        "config.validation_folds=2: accepted: 0, as config.validation_fraction=0.1",
+    ),
+    (
+        {"validation_folds": 2, "scenario": "synthesis"},
+        "config.validation_folds=2: accepted: 0, as an image made from a fold is not new to the others",
+    ),
+    (
+        {"validation_folds": 2, "warm_start": True},
+        "config.validation_folds=2: accepted: 0, as config.warm_start keeps what was learned of a fold",
+    ),
+    ({"stop__labels": 49}, "config.stop.labels=49: accepted: 0, or at least config.budget=50"),
+    ({"stop__labels": -1}, "config.stop.labels=-1: accepted: a whole number of at least 0"),
+    ({"stop__accuracy": 1.1}, "config.stop.accuracy=1.1: accepted: a number of at least 0 and at most 1"),
+    (
+        {"stop__accuracy": 0.9},
+        "config.stop.accuracy=0.9: accepted: 0, or with a validation_fraction or validation_folds above 0",
+    ),
+    (
+        {"stop__patience": 2},
+        "config.stop.patience=2: accepted: 0, or with a validation_fraction or validation_folds above 0",
+    ),
+    ({"stop__patience": -1}, "config.stop.patience=-1: accepted: a whole number of at least 0"),
+    ({"stop__tolerance": 2.0}, "config.stop.tolerance=2.0: accepted: a number of at least 0 and at most 1"),
+    ({"stop__stability": 1.5}, "config.stop.stability=1.5: accepted: a number of at least 0 and at most 1"),
+    ({"stop__window": 0}, "config.stop.window=0: accepted: a whole number of at least 1"),
     ({"train__flip": "yes"}, "config.train.flip='yes': accepted: True or False"),
 ]
 
@@ -124,3 +197,11 @@ def test_a_sub_pool_must_be_unlabeled_in_the_last_cycle(digits):
         config.check_fits(changed(digits, subset_size=851), dataset)
     with pytest.raises(Refused, match=r"config\.subset_size=500: accepted: at most -"):
         config.check_fits(changed(digits, subset_size=500, cycles=40), dataset)
+
+
+def test_images_that_are_made_need_no_pool(digits):
+    """But for the first sub-pool."""
+    dataset = data.load(**digits["dataset"])
+    config.check_fits(changed(digits, scenario="synthesis", subset_size=1300), dataset)
+    with pytest.raises(Refused, match=r"config\.subset_size=1301: accepted: at most 1300"):
+        config.check_fits(changed(digits, subset_size=1301), dataset)

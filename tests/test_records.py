@@ -109,6 +109,20 @@ def test_a_damaged_line_stops_the_run_and_nothing_is_overwritten(cycles, number,
     assert cycles.read_bytes() == before
 
 
+def test_a_stopped_trial_ends_before_its_last_cycle(cycles):
+    (first, second) = (line(0, 1), line(1, 1))
+    cycles.write_bytes(b"")
+    files.append(cycles, {**first, "stopped": "labels: 1"})
+    files.append(cycles, {**second, "stopped": None})
+    lines = records.completed(cycles.parent, PLAN)
+    assert records.shortened(PLAN, lines) == [(0, 1), (1, 1), (1, 2)]
+    timings, _ = files.read_lines(cycles.parent / "timings.jsonl")
+    assert [(timing["trial"], timing["cycle"]) for timing in timings] == [(0, 1), (1, 1)]
+    files.append(cycles, line(0, 2))
+    with pytest.raises(Refused, match=r":3: is of trial 0, cycle 2; expected: trial 1, cycle 2"):
+        records.completed(cycles.parent, PLAN)
+
+
 def test_more_lines_than_planned(cycles):
     with pytest.raises(Refused, match=r":3: .*expected: no more lines"):
         records.completed(cycles.parent, PLAN[:2])
@@ -156,8 +170,9 @@ def chosen():
         {"margin": subset[:10], "own.py:best": subset[3:13]},
         {"margin": scores, "own.py:best": none},
     )
+    details = {"arrivals": subset[::-1], "thresholds": scores[::-1]}
     return selections.Selections(
-        subset, subset[:10], subset[5:15], subset[:10], scores, compared, compared_scores
+        subset, subset[:10], subset[5:15], subset[:10], scores, compared, compared_scores, details
     )
 
 

@@ -36,7 +36,9 @@ def run(tmp_path):
             best = subset[np.argsort(-scores)[:4]]
             compared = {"learning_loss": best, "core_set": subset[:4]}
             compared_scores = {"learning_loss": scores, "core_set": np.empty(0, np.float32)}
-            chosen = selections.Selections(subset, best, subset[:4], best, scores, compared, compared_scores)
+            chosen = selections.Selections(
+                subset, best, subset[:4], best, scores, compared, compared_scores, {}
+            )
             selections.save(selections.path_of(tmp_path, trial, cycle), chosen)
             line = {"trial": trial, "cycle": cycle, "labeled": 4 * cycle, "budget": 4, "subset_size": 10}
             compared = agreement.compare(chosen.uncertainty, chosen.diversity, 10)._asdict()
