@@ -25,12 +25,11 @@ FIRST_LOOK = 1 / 8  # of the centers to begin with: a bound for every candidate
 
 
 class Effort(NamedTuple):
-    """What a search has done, summed over the devices."""
+    """What a search has read, summed over the devices."""
 
     fronts: jax.Array  # fronts that were drawn
-    rows: jax.Array  # rows of candidates that were read
-    center_rows: jax.Array  # rows of centers that were read
-    rounds: jax.Array  # of exact comparisons, each of F candidates with a center
+    rows: jax.Array  # rows of candidates
+    center_rows: jax.Array  # rows of centers, for the candidates to meet
 
 
 class Front(NamedTuple):
@@ -49,6 +48,7 @@ class State(NamedTuple):
     front: Front
     bound: jax.Array  # of squared distances; those in the front as when it was drawn, [m]
     met: jax.Array  # how many centers the bound has taken into account, [m] int32
+    centers: jax.Array  # as indices of points, in the order in which they became centers
     effort: Effort
 
 
@@ -103,7 +103,7 @@ def search(
         )
     if not 1 <= budget <= len(candidate_rows):
         raise ValueError(f"budget is {budget}; accepted: 1 to {len(candidate_rows)}, the candidates")
-    if not jnp.isfinite(features).all():
+    if not _finite(features):
         raise ValueError("features hold a value that is not finite")
     if mesh is None:
         mesh = Mesh(np.array(jax.devices()[:1]), ("row",))
@@ -113,96 +113,79 @@ def search(
     centers[: len(center_rows)] = center_rows
     on_each = len(candidates) // mesh.size
     front_size = min(on_each, front_size or min(max(on_each // 32, 256), 4096))
-    return _greedy(
-        features,
-        candidates,
-        centers,
-        np.int32(len(center_rows)),
-        budget=budget,
-        mesh=mesh,
-        front_size=front_size,
-    )
+    count = np.int32(len(center_rows))
+    return _greedy(features, candidates, centers, count, budget=budget, mesh=mesh, front_size=front_size)
+
+
+@jax.jit
+def _finite(features):
+    return jnp.isfinite(features).all()
 
 
 @partial(jax.jit, static_argnames=("budget", "mesh", "front_size"))
 def _greedy(features, candidates, centers, num_centers, *, budget, mesh, front_size):
     """The whole selection; `candidates` [M] end in -1, of `centers` the first `num_centers` count."""
+    weight = jnp.zeros(len(features)).at[candidates].add(candidates >= 0)
+    mean = jnp.matmul(weight, features, precision=jax.lax.Precision.HIGHEST) / jnp.sum(weight)
+    first = jax.lax.cond(num_centers > 0, lambda *_: jnp.int32(-1), _nearest, features, candidates, mean)
+    unknown = jnp.where((num_centers > 0) | (candidates == first), jnp.inf, jnp.finfo(jnp.float32).max)
+    bound = jnp.where(candidates >= 0, unknown, -jnp.inf)
     axis = mesh.axis_names[0]
-    origin = _mean(features, candidates)
-    without = num_centers == 0
-    lead = jax.lax.cond(without, _nearest_to, lambda *_: jnp.int32(-1), features, candidates, origin)
-    select = partial(_greedy_on_device, budget=budget, front_size=front_size, axis=axis)
-    everywhere, rows = PartitionSpec(), PartitionSpec(axis)
+    everywhere, spread = PartitionSpec(), PartitionSpec(axis)
     return jax.shard_map(
-        select,
+        partial(_greedy_on_device, budget=budget, front_size=front_size, axis=axis),
         mesh=mesh,
-        in_specs=(everywhere, rows, everywhere, everywhere, everywhere, everywhere),
+        in_specs=(everywhere, spread, spread, everywhere, everywhere, everywhere),
         out_specs=everywhere,
         check_vma=False,
-    )(features, candidates, centers, num_centers, lead, origin)
+    )(features, candidates, bound, centers, num_centers, mean)
 
 
-def _mean(features, candidates):
-    weight = jnp.zeros(len(features)).at[candidates].add(candidates >= 0)
-    return jnp.matmul(weight, features, precision=jax.lax.Precision.HIGHEST) / jnp.sum(weight)
-
-
-def _nearest_to(features, candidates, point):
+def _nearest(features, candidates, point):
     length = jnp.sum((features - point) ** 2, axis=-1)[candidates]
     return candidates[jnp.argmin(jnp.where(candidates >= 0, length, jnp.inf))]
 
 
-def _greedy_on_device(features, candidates, centers, num_centers, lead, origin, *, budget, front_size, axis):
+def _greedy_on_device(features, candidates, bound, centers, num_centers, mean, *, budget, front_size, axis):
     size = len(candidates)
+    device = jax.lax.axis_index(axis)
+    meet = partial(_meet, features, mean)
 
-    def meet(rows, bound, centers, start, stop):
-        return _meet(features, rows, bound, centers, start, stop, origin)
-
-    # A first look at some of the centers gives every candidate a bound.
-    first = jnp.ceil(num_centers * FIRST_LOOK).astype(jnp.int32)
-
-    def look(block, carry):
-        bound, effort = carry
+    def look(block, bound):
         place = jnp.minimum(block * front_size, size - front_size) + jnp.arange(front_size)
-        unknown = jnp.full(front_size, jnp.inf)
-        found, rounds = meet(features[candidates[place]], unknown, centers, 0, first)
-        return bound.at[place].set(found), _add(effort, 0, front_size, first, rounds)
+        return bound.at[place].set(meet(features[candidates[place]], bound[place], centers, 0, looked_at))
 
-    nothing = Effort(*[jnp.int32(0)] * len(Effort._fields))
-    bound, effort = jax.lax.fori_loop(0, -(-size // front_size), look, (jnp.zeros(size), nothing))
-    bound = jnp.where(
-        num_centers > 0, bound, jnp.where(candidates == lead, jnp.inf, jnp.finfo(jnp.float32).max)
-    )
-    bound = jnp.where(candidates >= 0, bound, -jnp.inf)
+    looked_at = jnp.ceil(num_centers * FIRST_LOOK).astype(jnp.int32)
+    looks = -(-size // front_size)
+    bound = jax.lax.fori_loop(0, looks, look, bound)
 
-    def draw(state, centers, count):
-        """The candidates of the highest bounds become the front, and meet the centers they have not met."""
-        front, bound, met, effort = state
+    def draw(count, state):
+        """The candidates of the highest bounds become the front, and meet the centers new to them."""
+        front, bound, met, centers, effort = state
         bound = bound.at[front.place].set(front.distance)
         met = met.at[front.place].set(count)
         highest, place = jax.lax.top_k(jnp.append(bound, -jnp.inf), front_size + 1)
         rows = features[candidates[place[:-1]]]
-        start = jnp.min(met[place[:-1]])
-        distance, rounds = meet(rows, highest[:-1], centers, start, count)
+        begin = jnp.min(met[place[:-1]])
+        distance = meet(rows, highest[:-1], centers, begin, count)
         front = Front(place[:-1], rows, distance, highest[-1], place[-1])
-        return State(front, bound, met, _add(effort, 1, front_size, count - start, rounds))
+        more = Effort(1, front_size, count - begin)
+        return State(front, bound, met, centers, jax.tree.map(jnp.add, effort, more))
 
     def farthest(front):
         distance = jnp.max(front.distance)
         return distance, jnp.min(jnp.where(front.distance == distance, front.place, size))
 
-    def uncertain(state):
+    def outdone(state):
+        """Whether a candidate outside the front may come before the farthest in it."""
         front = state.front
         distance, place = farthest(front)
         return (distance < front.floor) | ((distance == front.floor) & (place > front.floor_place))
 
-    device = jax.lax.axis_index(axis)
-
-    def take(i, carry):
-        """Takes the farthest candidate of all devices; lowers the front's distances to it."""
-        state, centers, selected = carry
+    def take(i, state):
+        """Makes a center of the farthest candidate of all devices; lowers the front's distances."""
         count = num_centers + i
-        state = jax.lax.while_loop(uncertain, lambda state: draw(state, centers, count), state)
+        state = jax.lax.while_loop(outdone, partial(draw, count), state)
         front = state.front
         distance, place = farthest(front)
         offers = jax.lax.all_gather((distance, candidates[place]), axis)
@@ -211,20 +194,20 @@ def _greedy_on_device(features, candidates, centers, num_centers, lead, origin, 
         distance = jnp.minimum(front.distance, _difference(front.rows, features, jnp.full(front_size, index)))
         taken = (front.place == place) & (device == winner)
         front = front._replace(distance=jnp.where(taken, -jnp.inf, distance))
-        state = state._replace(front=front, effort=_add(state.effort, 0, 0, 1, 1))
-        return state, centers.at[count].set(index), selected.at[i].set(index)
+        return state._replace(front=front, centers=state.centers.at[count].set(index))
 
-    nowhere = jnp.full(front_size, size)  # what is written there is dropped
-    no_rows = jnp.zeros((front_size, features.shape[1]))
-    front = Front(nowhere, no_rows, jnp.full(front_size, -jnp.inf), jnp.inf, jnp.int32(0))
-    state = State(front, bound, jnp.full(size, first), effort)
-    carry = state, centers, jnp.zeros(budget, jnp.int32)
-    state, _, selected = jax.lax.fori_loop(0, budget, take, carry)
+    nothing = Front(
+        place=jnp.full(front_size, size),  # out of range: what is written there is dropped
+        rows=jnp.zeros((front_size, features.shape[1])),
+        distance=jnp.full(front_size, -jnp.inf),
+        floor=jnp.inf,
+        floor_place=jnp.int32(0),
+    )
+    effort = Effort(jnp.int32(0), jnp.int32(looks * front_size), looks * looked_at)
+    state = State(nothing, bound, jnp.full(size, looked_at), centers, effort)
+    state = jax.lax.fori_loop(0, budget, take, state)
+    selected = jax.lax.dynamic_slice(state.centers, (num_centers,), (budget,))
     return selected, jax.lax.psum(state.effort, axis)
-
-
-def _add(effort, *more):
-    return jax.tree.map(jnp.add, effort, Effort(*more))
 
 
 def _difference(rows, features, index):
@@ -232,41 +215,38 @@ def _difference(rows, features, index):
     return jnp.sum((rows - features[index]) ** 2, axis=-1)
 
 
-def _meet(features, rows, bound, centers, start, stop, origin):
-    """Lowers each bound to the squared distance of the nearest of the centers `start` to `stop`.
+def _meet(features, origin, rows, bound, centers, begin, end):
+    """Lowers each row's bound to the squared distance to the nearest of the centers `begin` to `end`, [F].
 
     Matrix products, measured from `origin` among the points and with their worst rounding
     allowed for, rule out the centers that are not nearer than the bound; the others' distances
-    are taken from the difference. So what comes out is the least of the differences, as if
-    every one of them had been taken, in whatever portions the centers are met.
-
-    Returns:
-      The bounds, [F], and the rounds of differences.
+    are taken from the difference. So the outcome is the least of all the differences, to the
+    bit, in whatever portions and company a row meets the centers.
     """
     shifted = rows - origin
-    square = jnp.sum(shifted**2, axis=-1)
+    square = jnp.sum(shifted**2, axis=-1, keepdims=True)
     rounding = (features.shape[1] + 8) * jnp.finfo(jnp.float32).eps
 
     def portion(carry):
-        start, bound, rounds = carry
-        index = jax.lax.dynamic_slice(centers, (start,), (CENTERS_AT_ONCE,))
+        begin, bound = carry
+        index = jax.lax.dynamic_slice(centers, (begin,), (CENTERS_AT_ONCE,))
         chosen = features[index] - origin
         products = jnp.matmul(shifted, chosen.T, precision=jax.lax.Precision.HIGHEST)
         chosen_square = jnp.sum(chosen**2, axis=-1)
-        slack = rounding * (jnp.sqrt(square)[:, None] + jnp.sqrt(chosen_square)) ** 2
-        least = square[:, None] - 2 * products + chosen_square - slack
-        least = jnp.where(start + jnp.arange(CENTERS_AT_ONCE) < stop, least, jnp.inf)
+        slack = rounding * (jnp.sqrt(square) + jnp.sqrt(chosen_square)) ** 2
+        least = square - 2 * products + chosen_square - slack
+        least = jnp.where(begin + jnp.arange(CENTERS_AT_ONCE) < end, least, jnp.inf)
 
         def compare(carry):
-            bound, least, rounds = carry
+            bound, least = carry
             column = jnp.argmin(least, axis=1)
             bound = jnp.minimum(bound, _difference(rows, features, index[column]))
-            return bound, least.at[jnp.arange(len(rows)), column].set(jnp.inf), rounds + 1
+            return bound, least.at[jnp.arange(len(rows)), column].set(jnp.inf)
 
-        bound, _, rounds = jax.lax.while_loop(
-            lambda carry: jnp.any(carry[1] < carry[0][:, None]), compare, (bound, least, rounds)
-        )
-        return start + CENTERS_AT_ONCE, bound, rounds
+        def undecided(carry):
+            bound, least = carry
+            return ~jnp.all(least >= bound[:, None])  # so that what is not a number counts
 
-    carry = start, bound, jnp.int32(0)
-    return jax.lax.while_loop(lambda carry: carry[0] < stop, portion, carry)[1:]
+        return begin + CENTERS_AT_ONCE, jax.lax.while_loop(undecided, compare, (bound, least))[0]
+
+    return jax.lax.while_loop(lambda carry: carry[0] < end, portion, (begin, bound))[1]
