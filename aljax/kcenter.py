@@ -142,7 +142,7 @@ def _greedy(features, candidates, centers, num_centers, *, budget, mesh, front_s
 
 
 def _nearest(features, candidates, point):
-    length = jnp.sum((features - point) ** 2, axis=-1)[candidates]
+    length = _difference(features, point)[candidates]
     return candidates[jnp.argmin(jnp.where(candidates >= 0, length, jnp.inf))]
 
 
@@ -191,7 +191,7 @@ def _greedy_on_device(features, candidates, bound, centers, num_centers, mean, *
         offers = jax.lax.all_gather((distance, candidates[place]), axis)
         winner = jnp.argmax(offers[0])
         index = offers[1][winner]
-        distance = jnp.minimum(front.distance, _difference(front.rows, features, jnp.full(front_size, index)))
+        distance = jnp.minimum(front.distance, _difference(front.rows, features[index]))
         taken = (front.place == place) & (device == winner)
         front = front._replace(distance=jnp.where(taken, -jnp.inf, distance))
         return state._replace(front=front, centers=state.centers.at[count].set(index))
@@ -210,9 +210,9 @@ def _greedy_on_device(features, candidates, bound, centers, num_centers, mean, *
     return selected, jax.lax.psum(state.effort, axis)
 
 
-def _difference(rows, features, index):
-    """The squared distance of each row to its own point of `features`, exact for duplicates, [F]."""
-    return jnp.sum((rows - features[index]) ** 2, axis=-1)
+def _difference(rows, others):
+    """The squared distances of rows [F, D] to one point each, or to one [D]; exact for duplicates."""
+    return jnp.sum((rows - others) ** 2, axis=-1)
 
 
 def _meet(features, origin, rows, bound, centers, begin, end):
@@ -226,6 +226,7 @@ def _meet(features, origin, rows, bound, centers, begin, end):
     shifted = rows - origin
     square = jnp.sum(shifted**2, axis=-1, keepdims=True)
     rounding = (features.shape[1] + 8) * jnp.finfo(jnp.float32).eps
+    column = jnp.arange(CENTERS_AT_ONCE)
 
     def portion(carry):
         begin, bound = carry
@@ -235,17 +236,19 @@ def _meet(features, origin, rows, bound, centers, begin, end):
         chosen_square = jnp.sum(chosen**2, axis=-1)
         slack = rounding * (jnp.sqrt(square) + jnp.sqrt(chosen_square)) ** 2
         least = square - 2 * products + chosen_square - slack
-        least = jnp.where(begin + jnp.arange(CENTERS_AT_ONCE) < end, least, jnp.inf)
+        least = jnp.where(jnp.isnan(least), -jnp.inf, least)  # of numbers too large; rules nothing out
+        least = jnp.where(begin + column < end, least, jnp.inf)
 
         def compare(carry):
             bound, least = carry
-            column = jnp.argmin(least, axis=1)
-            bound = jnp.minimum(bound, _difference(rows, features, index[column]))
-            return bound, least.at[jnp.arange(len(rows)), column].set(jnp.inf)
+            lowest = jnp.min(least, axis=1, keepdims=True)
+            first = jnp.min(jnp.where(least == lowest, column, CENTERS_AT_ONCE), axis=1)  # a fast argmin
+            bound = jnp.minimum(bound, _difference(rows, features[index[first]]))
+            return bound, jnp.where(column == first[:, None], jnp.inf, least)
 
         def undecided(carry):
             bound, least = carry
-            return ~jnp.all(least >= bound[:, None])  # so that what is not a number counts
+            return jnp.any(least < bound[:, None])
 
         return begin + CENTERS_AT_ONCE, jax.lax.while_loop(undecided, compare, (bound, least))[0]
 

@@ -46,13 +46,14 @@ class Size(NamedTuple):
 
 
 PACKAGES = ("scikit-activeml", "small-text", "scikit-learn")
+METHODS = (*PACKAGES, "numpy", "plain loop")
 SIZES = {
-    "tiny": Size(300, 100, 30, 16, (*PACKAGES, "numpy", "plain loop")),
-    "small": Size(10_000, 5_000, 1_000, 512, (*PACKAGES, "numpy", "plain loop")),
+    "tiny": Size(300, 100, 30, 16, METHODS),
+    "small": Size(10_000, 5_000, 1_000, 512, METHODS),
     "medium": Size(50_000, 5_000, 5_000, 512, ("numpy", "plain loop")),
     "large": Size(1_000_000, 1_000, 1_000, 512, ("numpy", "plain loop")),
 }
-SMALL_TEXT_PICKS = 10
+SMALL_TEXT_PICKS = 2
 MOST_COPIED = 100_000  # points that every device gets a copy of; larger pools stay on one
 
 
@@ -281,6 +282,7 @@ def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--size", nargs="+", choices=SIZES, default=["small"])
     parser.add_argument("--features", nargs="+", choices=FEATURES, default=list(FEATURES))
+    parser.add_argument("--against", nargs="+", choices=METHODS, default=METHODS, help="the rivals")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     mesh.local(0, batch_size=1)  # so that each core of a CPU counts as a device
@@ -288,7 +290,8 @@ def main() -> None:
     print(f"All cores together read {bandwidth / 1e9:.3g} GB/s from memory.")
     problems = []
     for size, kind in itertools.product(options.size, options.features):
-        figures = measure(SIZES[size], kind, options.repeats, bandwidth)
+        rivals = tuple(name for name in SIZES[size].rivals if name in options.against)
+        figures = measure(SIZES[size]._replace(rivals=rivals), kind, options.repeats, bandwidth)
         problems.append({"name": size, **figures})
         points, centers, budget, dimensions, _ = SIZES[size]
         common.show(
