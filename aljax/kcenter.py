@@ -92,7 +92,7 @@ def search(
     mesh: Mesh | None = None,
     front_size: int | None = None,
 ) -> tuple[jax.Array, Effort]:
-    """`k_center_greedy`, and what it cost; `front_size` is F, by default chosen by the size of m."""
+    """`k_center_greedy`, and what it read; `front_size` is F, by default m/32 within 256 to 4,096."""
     features = jnp.asarray(features, jnp.float32)
     center_rows = np.flatnonzero(np.asarray(is_center, bool))
     candidate_rows = np.flatnonzero(np.asarray(is_candidate, bool))
@@ -124,7 +124,7 @@ def _finite(features):
 
 @partial(jax.jit, static_argnames=("budget", "mesh", "front_size"))
 def _greedy(features, candidates, centers, num_centers, *, budget, mesh, front_size):
-    """The whole selection; `candidates` [M] end in -1, of `centers` the first `num_centers` count."""
+    """The whole search; `candidates` end in -1, of `centers` the first `num_centers` count."""
     weight = jnp.zeros(len(features)).at[candidates].add(candidates >= 0)
     mean = jnp.matmul(weight, features, precision=jax.lax.Precision.HIGHEST) / jnp.sum(weight)
     first = jax.lax.cond(num_centers > 0, lambda *_: jnp.int32(-1), _nearest, features, candidates, mean)
@@ -150,14 +150,13 @@ def _greedy_on_device(features, candidates, bound, centers, num_centers, mean, *
     size = len(candidates)
     device = jax.lax.axis_index(axis)
     meet = partial(_meet, features, mean)
+    looks = -(-size // front_size)
+    looked_at = jnp.ceil(num_centers * FIRST_LOOK).astype(jnp.int32)
 
     def look(block, bound):
+        """A block of candidates meets the first centers."""
         place = jnp.minimum(block * front_size, size - front_size) + jnp.arange(front_size)
         return bound.at[place].set(meet(features[candidates[place]], bound[place], centers, 0, looked_at))
-
-    looked_at = jnp.ceil(num_centers * FIRST_LOOK).astype(jnp.int32)
-    looks = -(-size // front_size)
-    bound = jax.lax.fori_loop(0, looks, look, bound)
 
     def draw(count, state):
         """The candidates of the highest bounds become the front, and meet the centers new to them."""
@@ -204,6 +203,7 @@ def _greedy_on_device(features, candidates, bound, centers, num_centers, mean, *
         floor_place=jnp.int32(0),
     )
     effort = Effort(jnp.int32(0), jnp.int32(looks * front_size), looks * looked_at)
+    bound = jax.lax.fori_loop(0, looks, look, bound)
     state = State(nothing, bound, jnp.full(size, looked_at), centers, effort)
     state = jax.lax.fori_loop(0, budget, take, state)
     selected = jax.lax.dynamic_slice(state.centers, (num_centers,), (budget,))
