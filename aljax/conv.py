@@ -75,7 +75,7 @@ def _is_tiny(x, kernel):
 
 
 def _cpu_value(x, kernel, *, strides, padding):
-    if winograd.suits(x, kernel, strides, padding):
+    if not _is_tiny(x, kernel) and winograd.suits(x, kernel, strides, padding):
         return winograd.value(x, kernel)
     form = _patches_value if _is_tiny(x, kernel) else _value
     return form(x, kernel, strides=strides, padding=padding)
