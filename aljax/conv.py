@@ -4,9 +4,10 @@ Inside a loop (and an epoch is one) XLA's CPU backend has its fast convolution o
 layout [B, H, W, C] * [h, w, C, D] -> [B, I, J, D] and for images no smaller than the window;
 it brings other cases into that form in the outermost computation alone. The automatic
 gradients are other cases, and run up to 60 times slower. So on a CPU the gradients are
-written in that layout here, and tiny images are multiplied as patches. GPU and TPU keep
-XLA's own. Under `jax.vmap` over kernels (an ensemble of networks) XLA makes one grouped
-convolution of many, which its CPU backend has no fast form for; there one follows another.
+written in that layout here, tiny images are multiplied as patches, and 3x3 windows over many
+channels go the way of winograd.py. GPU and TPU keep XLA's own. Under `jax.vmap` over kernels
+(an ensemble of networks) XLA makes one grouped convolution of many, which its CPU backend has
+no fast form for; there one follows another.
 
 Shapes: B examples, H x W pixels in, I x J pixels out, h x w window, C channels in, D out.
 """
@@ -18,6 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import sequential_vmap
+
+from aljax import winograd
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 Pair = tuple[int, int]
@@ -72,6 +75,8 @@ def _is_tiny(x, kernel):
 
 
 def _cpu_value(x, kernel, *, strides, padding):
+    if not _is_tiny(x, kernel) and winograd.suits(x, kernel, strides, padding):
+        return winograd.value(x, kernel)
     form = _patches_value if _is_tiny(x, kernel) else _value
     return form(x, kernel, strides=strides, padding=padding)
 
@@ -80,6 +85,9 @@ def _cpu_gradients(x, kernel, gradient, *, strides, padding):
     if _is_tiny(x, kernel):
         function = partial(_patches_value, strides=strides, padding=padding)
         return _automatic_gradients(function, x, kernel, gradient)
+    if winograd.suits(x, kernel, strides, padding):
+        x_gradient = winograd.value(gradient, kernel[::-1, ::-1].swapaxes(2, 3))
+        return x_gradient, winograd.kernel_gradient(x, gradient)
 
     # The paddings that make each gradient as large as the array that it belongs to.
     x_padding, kernel_padding = [], []

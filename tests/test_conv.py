@@ -21,11 +21,18 @@ CASES = [  # size, window, stride, padding
 ]
 
 
-@pytest.mark.parametrize(("size", "window", "stride", "pad"), CASES)
-def test_equals_the_plain_convolution(size, window, stride, pad):
+MANY = [  # channels in and out, with 3x3 windows: those of winograd.py
+    ((4, 6), (64, 65)),
+    ((16, 16), (64, 64)),
+]
+CHANNELS = [(*case, (5, 6)) for case in CASES] + [(size, (3, 3), 1, 1, many) for size, many in MANY]
+
+
+@pytest.mark.parametrize(("size", "window", "stride", "pad", "channels"), CHANNELS)
+def test_equals_the_plain_convolution(size, window, stride, pad, channels):
     keys = jax.random.split(jax.random.key(0), 3)
-    x = jax.random.normal(keys[0], (4, *size, 5))
-    kernel = jax.random.normal(keys[1], (*window, 5, 6))
+    x = jax.random.normal(keys[0], (8, *size, channels[0]))
+    kernel = jax.random.normal(keys[1], (*window, *channels)) / channels[0] ** 0.5
     strides, padding = (stride, stride), ((pad, pad), (pad, pad))
 
     def plain(x, kernel):
@@ -36,8 +43,8 @@ def test_equals_the_plain_convolution(size, window, stride, pad):
     value, gradients = jax.vjp(lambda x, kernel: conv(x, kernel, strides, padding), x, kernel)
     expected, expected_gradients = jax.vjp(plain, x, kernel)
     chex.assert_trees_all_close(value, expected, atol=1e-4)
-    cotangent = jax.random.normal(keys[2], expected.shape)
-    chex.assert_trees_all_close(gradients(cotangent), expected_gradients(cotangent), atol=1e-4)
+    cotangent = jax.random.normal(keys[2], expected.shape) / size[0]
+    chex.assert_trees_all_close(gradients(cotangent), expected_gradients(cotangent), atol=2e-5)
 
 
 def test_no_gradient_in_a_loop_is_left_to_the_slow_path():

@@ -1,0 +1,187 @@
+"""The networks and the training step of aljax, written for PyTorch: what the benchmarks measure against.
+
+The same ResNet-18 with loss module, the same losses, recipe and augmentation. Images are kept
+channels-last, and all of them lie on the device as uint8.
+
+Shapes: N images in the dataset, B in a batch, H x W pixels, K classes.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from aljax.train import Recipe
+
+Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions around a shortcut."""
+
+    def __init__(self, before: int, channels: int, stride: int):
+        super().__init__()
+        self.first = nn.Conv2d(before, channels, 3, stride, 1, bias=False)
+        self.first_norm = nn.BatchNorm2d(channels)
+        self.second = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.second_norm = nn.BatchNorm2d(channels)
+        self.shortcut = nn.Sequential()
+        if stride > 1 or before != channels:
+            self.shortcut.append(nn.Conv2d(before, channels, 1, stride, bias=False))
+            self.shortcut.append(nn.BatchNorm2d(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, before, H, W] to [B, channels, H / stride, W / stride]."""
+        y = functional.relu(self.first_norm(self.first(x)))
+        y = self.second_norm(self.second(y))
+        return functional.relu(y + self.shortcut(x))
+
+
+class Networks(nn.Module):
+    """ResNet-18 for small images and the module that predicts its loss."""
+
+    def __init__(self, num_classes: int, width: int, channels: int = 3, hidden: int = 128):
+        super().__init__()
+        self.stem = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
+        self.stem_norm = nn.BatchNorm2d(width)
+        sizes = [width * 2**stage for stage in range(4)]
+        self.stages = nn.ModuleList()
+        before = width
+        for stage, size in enumerate(sizes):
+            self.stages.append(nn.Sequential(Block(before, size, 2 if stage else 1), Block(size, size, 1)))
+            before = size
+        self.classifier = nn.Linear(before, num_classes)
+        self.hidden = nn.ModuleList(nn.Linear(size, hidden) for size in sizes)
+        self.predictor = nn.Linear(4 * hidden, 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images [B, C, H, W] to logits [B, K] and predicted losses [B]."""
+        x = functional.relu(self.stem_norm(self.stem(x)))
+        pooled = []
+        for stage in self.stages:
+            x = stage(x)
+            pooled.append(x.mean((2, 3)))
+        hidden = [functional.relu(layer(p)) for layer, p in zip(self.hidden, pooled, strict=True)]
+        return self.classifier(pooled[-1]), self.predictor(torch.cat(hidden, 1)).squeeze(1)
+
+
+def loss_of(logits: torch.Tensor, predicted: torch.Tensor, labels: torch.Tensor, recipe: Recipe) -> Any:
+    """Cross-entropy and ranking loss, a scalar."""
+    target = functional.cross_entropy(logits, labels, reduction="none")
+    half = len(target) // 2
+    lead = (predicted - predicted.flip(0))[:half]
+    sign = torch.where(target > target.flip(0), 1.0, -1.0)[:half].detach()
+    ranking = functional.relu(recipe.margin - sign * lead).mean()
+    return target.mean() + recipe.ranking_weight * ranking
+
+
+class Training:
+    """Networks and optimizer of one way to train: precision, device, compiled or not."""
+
+    def __init__(
+        self, recipe: Recipe, num_classes: int, width: int, device: str, autocast: bool, compiled: bool
+    ):
+        self.recipe = recipe
+        self.device = device
+        self.autocast = autocast
+        self.networks = Networks(num_classes, width).to(device, memory_format=torch.channels_last)
+        self.forward: Callable[..., Any] = torch.compile(self.networks) if compiled else self.networks
+        self.optimizer = torch.optim.SGD(
+            self.networks.parameters(),
+            recipe.learning_rate,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+        )
+
+    def steps(self, batches: Batches) -> None:
+        """A step on each batch: images [B, C, H, W], standardized, and labels [B]."""
+        self.networks.train()
+        for images, labels in batches:
+            with torch.autocast(self.device, torch.bfloat16, enabled=self.autocast):
+                logits, predicted = self.forward(images)
+            loss = loss_of(logits.float(), predicted.float(), labels, self.recipe)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+        synchronize(self.device)
+
+    @torch.inference_mode()
+    def predict(self, images: torch.Tensor, chunk: int, mean: torch.Tensor, std: torch.Tensor) -> int:
+        """Log probabilities and predicted losses of images [N, H, W, C] uint8; how many there were."""
+        self.networks.eval()
+        results = []
+        for start in range(0, len(images), chunk):
+            x = standardized(images[start : start + chunk], mean, std)
+            with torch.autocast(self.device, torch.bfloat16, enabled=self.autocast):
+                logits, predicted = self.forward(x)
+            results.append((functional.log_softmax(logits.float(), 1), predicted.float()))
+        log_probs = torch.cat([log_probs for log_probs, _ in results])
+        synchronize(self.device)
+        return len(log_probs)
+
+
+def synchronize(device: str) -> None:
+    """Waits until the device is done."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def standardized(images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """[B, H, W, C] uint8 to [B, C, H, W] float32, channels-last in memory."""
+    return ((images.float() - mean) / std).permute(0, 3, 1, 2)
+
+
+def on_device(
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    mean: torch.Tensor,
+    std: torch.Tensor,
+    recipe: Recipe,
+    count: int,
+) -> Batches:
+    """`count` images of a shuffled dataset, cropped and mirrored where they lie."""
+    pad = recipe.pad
+    padded = functional.pad(images, (0, 0, pad, pad, pad, pad))
+    size, device = images.shape[1], images.device
+    order = torch.randperm(len(images), device=device)[:count]
+    window = torch.arange(size, device=device)
+    for batch in order.split(recipe.batch_size):
+        rows, columns = torch.randint(0, 2 * pad + 1, (2, len(batch), 1), device=device) + window
+        if recipe.flip:
+            mirrored = torch.rand(len(batch), 1, device=device) < 0.5
+            columns = torch.where(mirrored, columns.flip(1), columns)
+        crops = padded[batch[:, None, None], rows[:, :, None], columns[:, None, :]]
+        yield standardized(crops, mean, std), labels[batch]
+
+
+class FromPillow(torch.utils.data.Dataset):
+    """One image after another, through Pillow and torchvision, as most research code has it."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, mean: Any, std: Any, recipe: Recipe):
+        from torchvision import transforms
+
+        self.images, self.labels = images, labels
+        steps: list[Any] = [transforms.RandomCrop(images.shape[1], recipe.pad)]
+        steps += [transforms.RandomHorizontalFlip()] if recipe.flip else []
+        steps += [transforms.ToTensor(), transforms.Normalize(mean / 255, std / 255)]
+        self.transform = transforms.Compose(steps)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        from PIL import Image
+
+        return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
+
+
+def from_loader(dataset: FromPillow, recipe: Recipe, workers: int, device: str) -> Batches:
+    """The batches of an epoch from a DataLoader."""
+    loader: Any = torch.utils.data.DataLoader(
+        dataset, recipe.batch_size, shuffle=True, num_workers=workers, pin_memory=device == "cuda"
+    )
+    for images, labels in loader:
+        yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)

@@ -1,0 +1,138 @@
+"""Training against PyTorch, ResNet-18 with loss module: python -m benchmarks.train_step [--out FILE].
+
+All of a step counts: shuffling, augmentation, forward, backward, optimizer. aljax computes in
+float32 on a CPU and in bfloat16 elsewhere, as its configs have it. PyTorch is measured with
+everything on the device (float32, and bfloat16 by autocast), and in the usual research loop
+(float32, a DataLoader that crops and mirrors Pillow images). The runs alternate. A ratio says
+how many times as long as aljax a way takes.
+"""
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aljax import mesh, models, train
+from benchmarks import common
+
+RECIPE = train.Recipe(
+    epochs=200,
+    batch_size=128,
+    learning_rate=0.1,
+    milestones=(160,),
+    decay=0.1,
+    momentum=0.9,
+    weight_decay=5e-4,
+    ranking_weight=1.0,
+    margin=1.0,
+    detach_epoch=120,
+    pad=4,
+    flip=True,
+)
+
+
+def synthetic(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Random images [N, 32, 32, 3] uint8 and labels [N] of 10 classes."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, 32, 32, 3), np.uint8), rng.integers(0, 10, count).astype(np.int32)
+
+
+def ours(images: np.ndarray, labels: np.ndarray, recipe: train.Recipe, width: int) -> Callable[[], object]:
+    """An epoch of aljax, to be called again and again."""
+    devices = mesh.local(0, recipe.batch_size)
+    everywhere, sharding = mesh.everywhere(devices), mesh.spread(devices)
+    on_cpu = devices.devices.flat[0].platform == "cpu"
+    backbone = models.ResNet18(10, width, jnp.dtype("float32" if on_cpu else "bfloat16"))
+    networks = train.Networks(backbone, models.LossPredictor())
+    state = train.init(jax.random.key(0), networks=networks, image_shape=images.shape[1:])
+    mean, std = np.float32([120] * 3), np.float32([64] * 3)
+    placed = jax.device_put((state, train.Examples(images, labels, mean, std)), everywhere)
+    held = {"state": placed[0]}
+    indices = jax.device_put(np.arange(len(labels), dtype=np.int32), everywhere)
+
+    def epoch() -> object:
+        held["state"], metrics = train.train_epoch(
+            held["state"],
+            placed[1],
+            indices,
+            np.int32(len(labels)),
+            np.int32(0),
+            jax.random.key(1),
+            networks=networks,
+            recipe=recipe,
+            sharding=sharding,
+        )
+        return metrics
+
+    return epoch
+
+
+def peers_of(
+    images: np.ndarray, labels: np.ndarray, recipe: train.Recipe, options: argparse.Namespace
+) -> dict[str, Callable[[], object]]:
+    """An epoch of PyTorch in several ways, by name."""
+    import torch
+
+    from benchmarks import peers
+
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    mean, std = np.float32([120] * 3), np.float32([64] * 3)
+    arrays = [torch.tensor(a, device=device) for a in (images, labels.astype(np.int64), mean, std)]
+    ways = {}
+    for name, autocast in (("float32", False), ("bfloat16", True)):
+        for compiled in (False, True) if options.compile else (False,):
+            training = peers.Training(recipe, 10, options.width, device, autocast, compiled)
+            epoch = partial(peers.on_device, *arrays, recipe, len(labels))
+            way = f"PyTorch {name}, on the device" + (", compiled" if compiled else "")
+            ways[way] = partial(lambda training, epoch: training.steps(epoch()), training, epoch)
+    if options.loader:
+        training = peers.Training(recipe, 10, options.width, device, False, False)
+        dataset = peers.FromPillow(images, labels, mean, std, recipe)
+        epoch = partial(peers.from_loader, dataset, recipe, options.workers, device)
+        ways["PyTorch float32, DataLoader"] = partial(
+            lambda training, epoch: training.steps(epoch()), training, epoch
+        )
+    return ways
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs all of it."""
+    parser = common.parser(__doc__)
+    parser.add_argument("--device", choices=("cpu", "gpu"), help="by default a GPU where there is one")
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=128, help="images in a step")
+    parser.add_argument("--steps", type=int, default=2, help="in an epoch")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=2, help="of the DataLoader")
+    parser.add_argument("--loader", action="store_true", help="measure the usual research loop too")
+    parser.add_argument("--compile", action="store_true", help="measure torch.compile too")
+    parser.add_argument("--alone", action="store_true", help="aljax alone, without PyTorch")
+    options = parser.parse_args(arguments)
+    if options.device:
+        jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda"}[options.device])
+
+    recipe = RECIPE._replace(batch_size=options.batch)
+    images, labels = synthetic(options.batch * options.steps)
+    ways = {"aljax": ours(images, labels, recipe, options.width)}
+    if not options.alone:
+        ways |= peers_of(images, labels, recipe, options)
+    figures = common.compared(common.alternate(ways, options.repeats), "aljax")
+    rows: list[dict[str, object]] = [
+        {
+            "": name,
+            "images/s": len(labels) / found["seconds"],
+            "times as long": found["ratio"],
+            "from": found["ratio_low"],
+            "to": found["ratio_high"],
+        }
+        for name, found in figures.items()
+    ]
+    common.show(f"ResNet-18, width {options.width}, {options.steps} steps of {options.batch} images", rows)
+    common.write(options.out, {"options": {**vars(options), "out": None}, "train_step": figures})
+
+
+if __name__ == "__main__":
+    main()
