@@ -30,9 +30,9 @@ def test_one_outlier_is_left_out():
 
 
 def test_labeled_points_cover_too():
-    cover = robust.robust_k_center(column(0, 1, 2, 10, 11, 12, 100), column(99, 1), 1)
-    assert list(cover.chosen) == [4]
-    assert cover.radius == pytest.approx(1, abs=1e-3)
+    cover = robust.robust_k_center(column(0, 1, 2, 10, 11, 12, 13, 14, 100), column(1), 1)
+    assert list(cover.chosen) == [5]
+    assert cover.radius == pytest.approx(2, abs=1e-3)
 
 
 @settings(deadline=None, max_examples=10)
