@@ -130,7 +130,7 @@ def robust_core_set(key: jax.Array, view: View, budget: int) -> Selection:
 
     With time enough the answer depends on the features alone; the note says where it ran out.
 
-    Source: Sener & Savarese, ICLR 2018, section 4.3.
+    Source: Sener & Savarese, ICLR 2018, section 4 and algorithm 2.
     """
     candidates, labeled = _features(view)
     cover = robust.robust_k_center(candidates, labeled, budget, view.mesh)

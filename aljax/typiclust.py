@@ -49,7 +49,7 @@ def typicality(features: np.ndarray) -> np.ndarray:
       [n]; of a single point infinity.
 
     Source: Hacohen, Dekel & Weinshall, "Active Learning on a Budget: Opposite Strategies Suit High
-    and Low Budgets", ICML 2022, equation 4.
+    and Low Budgets", ICML 2022, section 3.
     """
     if len(features) == 1:
         return np.array([np.inf])
