@@ -26,7 +26,7 @@ def pure_radius(points: np.ndarray, pseudo_labels: np.ndarray) -> float:
       The radius; infinity where there is one pseudo-label only.
 
     Source: Yehuda, Dekel, Hacohen & Weinshall, "Active Learning Through a Covering Lens",
-    NeurIPS 2022, section 3.3 (the radius is found exactly here, not on a grid).
+    NeurIPS 2022, section 3 (the radius is found exactly here, not on a grid).
     """
     reach = np.full(len(points), np.inf, np.float32)
     for rows, columns, lengths in distances.blocks(points, points):

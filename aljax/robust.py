@@ -15,7 +15,7 @@ from aljax import distances
 from aljax.kcenter import k_center_greedy
 
 OUTLIERS = 1e-4  # of the candidates, at least one: Xi of the paper
-SECONDS = 60.0
+SECONDS = 60.0  # for the programs of a selection
 SECONDS_OF_ONE_PROGRAM = 10.0
 MOST_PAIRS = 3_000_000
 ROUNDING = 1e-3  # of distances, so that no radius is passed over for it
@@ -70,10 +70,9 @@ def robust_k_center(
     Returns:
       The cover. Where the best solution has fewer than B centers, the farthest candidates follow.
 
-    Source: Sener & Savarese, ICLR 2018, section 4.3, equation 5 and algorithm 2, with one variable
+    Source: Sener & Savarese, ICLR 2018, section 4 and algorithm 2, with one variable
     less per pair: which center a point belongs to need not be decided. The solver is HiGHS.
     """
-    end = time.monotonic() + seconds
     outliers = int(np.ceil(OUTLIERS * len(candidates)))
     points = np.concatenate([candidates, labeled]).astype(np.float32)
     row = np.arange(len(points))
@@ -97,6 +96,7 @@ def robust_k_center(
         return Cover(chosen, greedy_radius, greedy_radius, bound, reason)
     radii = np.unique(np.append(near.pairs.data, to_labeled))
     radii = radii[(radii >= bound) & (radii < greedy_radius)]
+    end = time.monotonic() + seconds
     low, high, unsolved = 0, len(radii), ""  # high does, and so does all above; below low none is known to
     while low < high:
         middle = (low + high) // 2
@@ -108,7 +108,7 @@ def robust_k_center(
         if decided:
             bound = float(radii[middle])
         else:
-            unsolved = f"the time limit of {seconds:g} s left a radius undecided"
+            unsolved = f"the time limit of {seconds:g} s, {SECONDS_OF_ONE_PROGRAM:g} s for a radius, left one undecided"
         low = middle + 1
     radius = _radius(np.minimum(to_labeled, _nearest(candidates, candidates[chosen])), outliers)
     return Cover(chosen, radius, greedy_radius, bound if unsolved else radius, unsolved)

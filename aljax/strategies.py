@@ -130,7 +130,7 @@ def robust_core_set(key: jax.Array, view: View, budget: int) -> Selection:
 
     With time enough the answer depends on the features alone; the note says where it ran out.
 
-    Source: Sener & Savarese, ICLR 2018, section 4.3.
+    Source: Sener & Savarese, ICLR 2018, section 4 and algorithm 2.
     """
     candidates, labeled = _features(view)
     cover = robust.robust_k_center(candidates, labeled, budget, view.mesh)
@@ -147,6 +147,8 @@ def badge(key: jax.Array, view: View, budget: int) -> Selection:
     assert view.log_probs is not None
     assert view.features is not None
     factors = gradients.gradient_factors(view.log_probs, view.features)
+    if not all(np.isfinite(factor).all() for factor in factors):
+        raise ValueError("a gradient is not finite")
     return Selection(np.asarray(gradients.k_means_plus_plus(key, *factors, budget, view.mesh)), NO_SCORES)
 
 

@@ -5,7 +5,7 @@ Shapes: P points of which L are labeled, M = P - L candidates, D features, B the
 
 import numpy as np
 from sklearn.cluster import KMeans, MiniBatchKMeans
-from sklearn.neighbors import NearestNeighbors
+from sklearn.metrics import pairwise_distances_chunked
 from threadpoolctl import threadpool_limits
 
 MOST_CLUSTERS = 500
@@ -49,13 +49,19 @@ def typicality(features: np.ndarray) -> np.ndarray:
       [n]; of a single point infinity.
 
     Source: Hacohen, Dekel & Weinshall, "Active Learning on a Budget: Opposite Strategies Suit High
-    and Low Budgets", ICML 2022, equation 4.
+    and Low Budgets", ICML 2022, section 3.
     """
     if len(features) == 1:
         return np.array([np.inf])
-    nearest = NearestNeighbors(n_neighbors=min(NEIGHBORS, len(features) - 1)).fit(features)
+    neighbors = min(NEIGHBORS, len(features) - 1)
+
+    def mean_of_nearest(lengths: np.ndarray, start: int) -> np.ndarray:
+        row = np.arange(len(lengths))
+        lengths[row, start + row] = np.inf
+        return np.partition(lengths, neighbors - 1, axis=1)[:, :neighbors].mean(axis=1)
+
     with np.errstate(divide="ignore"):
-        return 1 / nearest.kneighbors()[0].mean(axis=1)
+        return 1 / np.concatenate([*pairwise_distances_chunked(features, reduce_func=mean_of_nearest)])
 
 
 def most_typical(candidates: np.ndarray, labeled: np.ndarray, budget: int, seed: int) -> np.ndarray:

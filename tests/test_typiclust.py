@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from aljax import typiclust
 
-# Three clusters on a line, of 8, 7 and 6 points; the middle one of each is the most typical.
-OFFSETS = np.array([0.0, 0.1, -0.1, 0.3, -0.3, 0.6, -0.6, 0.9])
-LINE = np.concatenate([OFFSETS, 10 + OFFSETS[:7], 20 + OFFSETS[:6]])[:, None].astype(np.float32)
+# Three clusters on a line, of 11, 9 and 7 points; the middle one of each is the most typical.
+OFFSETS = np.array([0.0, 0.1, -0.1, 0.3, -0.3, 0.6, -0.6, 0.9, -0.9, 1.2, -1.2])
+LINE = np.concatenate([OFFSETS, 10 + OFFSETS[:9], 20 + OFFSETS[:7]])[:, None].astype(np.float32)
 NONE = np.empty((0, 1), np.float32)
 
 
@@ -29,20 +29,20 @@ def test_one_point_and_duplicates_are_as_typical_as_can_be():
 
 
 def test_the_middles_of_the_clusters_are_taken_the_largest_first():
-    assert list(typiclust.most_typical(LINE, NONE, 3, seed=0)) == [0, 8, 15]
+    assert list(typiclust.most_typical(LINE, NONE, 3, seed=0)) == [0, 11, 20]
 
 
 def test_a_cluster_with_a_label_waits():
-    # Of 21 + 2 points, 3 clusters: a label in the first, and one in the third.
+    # Two labels and a budget of 1 make 3 clusters, of which the first and the third have a label.
     chosen = typiclust.most_typical(LINE, np.array([[0.2], [20.2]], np.float32), 1, seed=0)
-    assert list(chosen) == [8]
+    assert list(chosen) == [11]
 
 
 def test_small_clusters_are_left_to_the_end():
-    points = np.concatenate([LINE[:8], [[50.0]], LINE[8:15]]).astype(np.float32)
+    points = np.concatenate([LINE[:11], [[50.0]], LINE[11:20]]).astype(np.float32)
     chosen = typiclust.most_typical(points, NONE, 3, seed=0)
-    assert list(chosen[:2]) == [0, 9]
-    assert chosen[2] != 8
+    assert list(chosen[:2]) == [0, 12]
+    assert chosen[2] != 11
 
 
 @settings(deadline=None, max_examples=6)
