@@ -30,6 +30,7 @@ class Study(NamedTuple):
     test_set: train.Examples
     key: jax.Array
     ids: tuple[str, ...]  # of the N images of the train split
+    class_names: tuple[str, ...]
 
 
 def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
