@@ -158,11 +158,12 @@ def classes(run: Run) -> Drawn:
         )
         for name in ("pool", "uncertainty", "diversity")
     }
-    share = {name: count / count.sum(axis=1, keepdims=True) for name, count in counts.items()}
-    ratios = {}
-    for name in ("uncertainty", "diversity"):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios[f"{name} batch"] = np.clip(np.log2(share[name] / share["pool"]), -2, 2).T
+    with np.errstate(divide="ignore", invalid="ignore"):  # classes without an image, and empty batches
+        share = {name: count / count.sum(axis=1, keepdims=True) for name, count in counts.items()}
+        ratios = {
+            f"{name} batch": np.clip(np.log2(share[name] / share["pool"]), -2, 2).T
+            for name in ("uncertainty", "diversity")
+        }
     names = _class_names(run, counts["pool"].shape[1])
     caption = (
         "How often each class is in a batch against the sub-pool, all trials together: 1 as often, 2 twice "
@@ -191,11 +192,13 @@ def _scaled(measured: summary.Spread, factor: float) -> summary.Spread:
 
 
 def _each_trial(run: Run, measure: str, x: str, factor: float = 1.0) -> list[tuple[list[float], list[float]]]:
-    at = {line["cycle"]: line[x] for line in run.lines}
-    trials = summary.by_trial(run.lines, measure).values()
+    at, trials = summary.by_trial(run.lines, x), summary.by_trial(run.lines, measure)
     if len(trials) == 1:
         return []
-    return [([at[c] for c in values], [factor * value for value in values.values()]) for values in trials]
+    return [
+        ([at[trial][cycle] for cycle in values], [factor * value for value in values.values()])
+        for trial, values in trials.items()
+    ]
 
 
 def _of_lines(

@@ -151,10 +151,13 @@ def label(study: Study, images: pool.Pool, chosen: Selections, cycle: int) -> tu
     """What the oracle answered: the study with the images that were made, and the pool with all labels.
 
     Raises:
-      ValueError: as `pool.label`.
+      ValueError: as `pool.label`, or if the images that were made are not with the selections.
     """
     if of_cycle(study.config, cycle) != "synthesis":
         return study, pool.label(images, chosen.acquired)
+    shape = (len(chosen.acquired), *study.train_set.images.shape[1:])
+    if np.shape(chosen.details.get("images")) != shape or "source" not in chosen.details:
+        raise ValueError("the images that were made are not there")
     batch = np.arange(images.size, images.size + len(chosen.acquired), dtype=np.int32)
     labels = study.train_set.labels[chosen.details["source"][chosen.acquired]]
     study = with_images(study, images.size, chosen.details["images"], labels)

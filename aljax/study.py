@@ -28,9 +28,9 @@ class Study(NamedTuple):
     mesh: Mesh
     train_set: train.Examples  # followed, where images are made, by room for them
     test_set: train.Examples
-    class_names: tuple[str, ...]
     key: jax.Array
     ids: tuple[str, ...]  # of the N images of the train split
+    class_names: tuple[str, ...]
 
 
 def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:

@@ -200,15 +200,17 @@ def area_under_curve(lines: Sequence[Record]) -> Spread:
       The spread over trials, in units of accuracy (0 to 1).
     """
     trials = by_trial(lines, "accuracy")
-    labels = {line["cycle"]: line["labeled"] for line in lines}
+    labels = by_trial(lines, "labeled")
     shared = sorted(set.intersection(*(set(values) for values in trials.values()))) if trials else []
     if len(shared) < 2:
         return spread([])
-    x = [labels[cycle] for cycle in shared]
-    return spread(
-        float(np.trapezoid([values[cycle] for cycle in shared], x)) / (x[-1] - x[0])
-        for values in trials.values()
-    )
+
+    def of_trial(trial: int) -> float | None:
+        x = [labels[trial][cycle] for cycle in shared]
+        area = float(np.trapezoid([trials[trial][cycle] for cycle in shared], x))
+        return area / (x[-1] - x[0]) if x[-1] > x[0] else None
+
+    return spread(of_trial(trial) for trial in trials)
 
 
 def by_trial(lines: Sequence[Record], name: str) -> dict[int, dict[int, float]]:

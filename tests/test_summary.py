@@ -54,6 +54,23 @@ def test_files_and_table():
     assert summary.contents([]) == {}
 
 
+def test_where_trials_stopped_and_labels_differ():
+    lines = [
+        line(0, 1, stopped=None),
+        line(0, 2, labeled=17, stopped="labels: 17 of 20"),
+        line(1, 1, stopped="patience: no"),
+        line(2, 1),
+        line(2, 2, labeled=20),
+    ]
+    rows = summary.summarize(lines)
+    assert rows[0]["stopped"] == [{"trial": 1, "reason": "patience: no"}]
+    assert rows[1]["stopped"] == [{"trial": 0, "reason": "labels: 17 of 20"}]
+    assert [row["labeled"] for row in rows] == [10, 18.5]
+    assert "stopped" not in summary.contents(lines)["summary.csv"].decode()
+    same = [line(0, 1, accuracy=0.5), line(0, 2, accuracy=0.7, labeled=10)]
+    assert summary.area_under_curve(same)["mean"] is None
+
+
 def test_a_measure_that_a_trial_lacks_is_left_out():
     lines = [line(0, 1, C=0.5), line(1, 1, C=None), line(2, 1, C=0.7)]
     row = summary.summarize(lines)[0]
