@@ -59,15 +59,15 @@ def correlation(shown: Sequence[Run]) -> Drawn:
         x_label="cycle",
         y_label="correlation C",
         colours=colours,
-        trials={label: _each_trial(run, "C", "cycle") for label, run in zip(labels, shown, strict=True)},
+        trials={labels[0]: _each_trial(shown[0], "C", "cycle")} if len(shown) == 1 else None,
         band=band,
         points={at: c for at, c in verdict.POINTS.items() if at <= cycles[-1]} if study else None,
         zero=True,
         limits=(-1.05, 1.05),
     )
     caption = (
-        "The correlation C of the two selections over cycles: mean over trials with its 95 % interval, "
-        "each trial thin behind it; 0 is what independent selections have on average"
+        f"The correlation C of the two selections over cycles: {_drawn(shown)}; 0 is what independent "
+        "selections have on average"
         + (", and the grey band holds 95 % of theirs, one trial at a time" if band else "")
         + (". The stars are the study's" if study else "")
         + "."
@@ -89,12 +89,12 @@ def accuracy(shown: Sequence[Run]) -> Drawn:
         x_label="labeled images",
         y_label="test accuracy (%)",
         colours=colours,
-        trials={label: _each_trial(run, "accuracy", "labeled", 100) for label, run in named},
+        trials={labels[0]: _each_trial(shown[0], "accuracy", "labeled", 100)} if len(shown) == 1 else None,
         published=sorted(bands),
         limits=(max(0.0, min(seen) - margin), min(102.0, max(seen) + margin)),
         whole_ticks=False,
     )
-    caption = "Test accuracy over labeled images: mean over trials with its 95 % interval, each trial thin."
+    caption = f"Test accuracy over labeled images: {_drawn(shown)}."
     if bands:
         caption += " The bars are published ranges for a ResNet-18, by the strategy that chose the labels."
     return Drawn("accuracy", figure, caption)
@@ -180,6 +180,12 @@ def _labels(shown: Sequence[Run]) -> tuple[list[str], dict[str, str]]:
         return [label], {label: figures.BOTH}
     labels = runs.names(shown)
     return labels, {label: figures.RUNS[i % len(figures.RUNS)] for i, label in enumerate(labels)}
+
+
+def _drawn(shown: Sequence[Run]) -> str:
+    """What a curve is, in words."""
+    thin = ", each trial thin behind it" if len(shown) == 1 else ""
+    return "mean over trials with its 95 % interval" + thin
 
 
 def _series(run: Run, measure: str, x: str, factor: float = 1.0) -> tuple[list[float], list[summary.Spread]]:

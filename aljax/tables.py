@@ -135,12 +135,18 @@ def differences(shown: Sequence[Run]) -> list[verdict.Difference]:
             series = [summary.by_trial(one.lines, measure) for one in (run, first)]
             cycles = [{cycle for values in of.values() for cycle in values} for of in series]
             shared = cycles[0] & cycles[1]
-            if not shared or (measure == "accuracy" and run.config["dataset"] != first.config["dataset"]):
+            if not shared or (measure == "accuracy" and not same_data(run, first)):
                 continue
             at = max(shared)
             a, b = ({trial: values[at] for trial, values in of.items() if at in values} for of in series)
             found.append(verdict.paired(f"{label} at cycle {at}: {name} minus {names[0]}", a, b))
     return found
+
+
+def same_data(a: Run, b: Run) -> bool:
+    """Whether two runs are of the same images, as far as their configs know."""
+    known = a.config["dataset"].keys() & b.config["dataset"].keys()
+    return all(a.config["dataset"][name] == b.config["dataset"][name] for name in known)
 
 
 def albums(run: Run) -> list[dict[str, Any]]:
