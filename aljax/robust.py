@@ -108,7 +108,8 @@ def robust_k_center(
         if decided:
             bound = float(radii[middle])
         else:
-            unsolved = f"the time limit of {seconds:g} s, {SECONDS_OF_ONE_PROGRAM:g} s for a radius, left one undecided"
+            limits = f"{seconds:g} s, {SECONDS_OF_ONE_PROGRAM:g} s for a radius"
+            unsolved = f"the time limit of {limits}, left one undecided"
         low = middle + 1
     radius = _radius(np.minimum(to_labeled, _nearest(candidates, candidates[chosen])), outliers)
     return Cover(chosen, radius, greedy_radius, bound if unsolved else radius, unsolved)

@@ -156,7 +156,7 @@ def label(study: Study, images: pool.Pool, chosen: Selections, cycle: int) -> tu
     if of_cycle(study.config, cycle) != "synthesis":
         return study, pool.label(images, chosen.acquired)
     shape = (len(chosen.acquired), *study.train_set.images.shape[1:])
-    if np.shape(chosen.details.get("images")) != shape or "source" not in chosen.details:
+    if "source" not in chosen.details or chosen.details.get("images", np.empty(0)).shape != shape:
         raise ValueError("the images that were made are not there")
     batch = np.arange(images.size, images.size + len(chosen.acquired), dtype=np.int32)
     labels = study.train_set.labels[chosen.details["source"][chosen.acquired]]
