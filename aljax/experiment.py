@@ -25,6 +25,7 @@ from aljax import (
     pool,
     records,
     report,
+    roles,
     scenarios,
     selections,
     stopping,
@@ -81,90 +82,100 @@ def run_trial(
     refresh: Callable[[], None],
 ) -> None:
     """Runs the cycles of one trial after those whose `lines` stand in the records."""
-    rules = stopping.Rules(**study.config["stop"])
     history = list(lines)
     pools = [pool.unlabeled(len(study.ids))]
     held = np.empty(0, np.int32)  # labeled images that are not trained on
     progress = None
     for cycle in range(1, study.config["cycles"] + 1):
+        clock = Clock()
         path = selections.path_of(study.workdir, trial, cycle)
         chosen = selections.load(path)
-        clock = Clock()
         if chosen is None:
             if cycle > 1 and progress is None:
                 progress = fit(study, validation.trained_on(pools, held), trial, watch)
                 clock.lap("recover")
             chosen = select(study, pools[-1], held, progress, trial, cycle, clock)
-            if "images" in chosen.details:
-                scenarios.show(study, chosen, path.with_suffix(""))
+            scenarios.show(study, chosen, path.with_suffix(""))
             selections.save(path, chosen)
         try:
-            offered = scenarios.offered(chosen)
-            compared = agreement.measured(chosen.uncertainty, chosen.diversity, offered)
+            compared = agreement.measured(chosen.uncertainty, chosen.diversity, scenarios.offered(chosen))
             study, images = scenarios.label(study, pools[-1], chosen, cycle)
-            pools.append(images)
         except ValueError as error:
             raise Refused(f"{path}: {error}; accepted: the file of this run") from error
+        pools.append(images)
         held = validation.held_out(study, pools, held, trial)
         if cycle <= len(lines):
-            recorded = lines[cycle - 1].get("overlap")
-            if recorded != compared.overlap:
-                raise Refused(
-                    f"{path}: the selections share {compared.overlap} images, and cycles.jsonl says "
-                    f"{recorded}; accepted: the file of this run"
-                )
-            if lines[cycle - 1].get("stopped"):
-                return
+            check_recorded(path, lines[cycle - 1], compared)
             progress = None
-            continue
-        of_pairs = pairs.compare(chosen.compared, chosen.compared_scores, offered)
-        clock.lap("record")
-
-        training = validation.trained_on(pools, held)
-        progress = fit(study, training, trial, watch, before=progress)
-        clock.lap("train")
-        accuracy, test_loss = train.evaluate(
-            ensemble.first(progress.state),
-            study.test_set,
-            networks=study.networks,
-            chunk=chunk(study),
-            sharding=mesh.spread(study.mesh),
-        )
-        clock.lap("evaluate")
-        before = chosen.details.get("stop_predictions")
-        judged = validation.judge(study, progress.state, training, held, before, trial, watch)
-        if judged:
-            clock.lap("validate")
-        names = names_of(study.config, cycle)
-        place = {"trial": trial, "cycle": cycle}
-        line = {
-            **place,
-            "labeled": len(pools[-1].labeled),
-            "budget": study.config["budget"],
-            "subset_size": study.config["subset_size"],
-            **compared._asdict(),
-            "uncertainty": names["uncertainty"],
-            "diversity": names["diversity"],
-            "acquired": names[acquired(study.config, cycle)],
-            "accuracy": accuracy,
-            "test_loss": test_loss,
-            "train_loss": progress.metrics.cross_entropy,
-            "retries": progress.attempt,
-            **scenarios.passed(study, chosen),
-            **judged,
-        }
-        line = records.plain(line)
-        history.append(line)
-        if stopping.asked_for(rules):
-            line["stopped"] = stopping.reason(history, rules, study.config["cycles"])
-        files.append(study.workdir / "timings.jsonl", {**place, **clock.seconds})
-        if of_pairs:
-            files.append(study.workdir / "pairs.jsonl", *({**place, **pair} for pair in of_pairs))
-        files.append(study.workdir / "cycles.jsonl", line)  # last, as it makes the cycle complete
-        watch.cycle_done(line)
-        refresh()
-        if line.get("stopped"):
+        else:
+            clock.lap("record")
+            training = validation.trained_on(pools, held)
+            progress = fit(study, training, trial, watch, before=progress)
+            clock.lap("train")
+            measured = evaluate(study, progress)
+            clock.lap("evaluate")
+            before = chosen.details.get("stop_predictions")
+            judged = validation.judge(study, progress.state, training, held, before, trial, watch)
+            if judged:
+                clock.lap("validate")
+            line = {
+                "trial": trial,
+                "cycle": cycle,
+                "labeled": len(pools[-1].labeled),
+                "budget": study.config["budget"],
+                "subset_size": study.config["subset_size"],
+                **compared._asdict(),
+                **roles.recorded(study.config, cycle),
+                **measured,
+                **scenarios.passed(study, chosen),
+                **judged,
+            }
+            history.append(records.plain(line))
+            record(study, history, chosen, clock)
+            watch.cycle_done(history[-1])
+            refresh()
+        if history[cycle - 1].get("stopped"):
             return
+
+
+def check_recorded(path: Path, line: files.Record, compared: agreement.Agreement) -> None:
+    """Refuses selections that are not those which a line of cycles.jsonl is about."""
+    if line.get("overlap") != compared.overlap:
+        raise Refused(
+            f"{path}: the selections share {compared.overlap} images, and cycles.jsonl says "
+            f"{line.get('overlap')}; accepted: the file of this run"
+        )
+
+
+def evaluate(study: Study, progress: checkpoints.Progress) -> files.Record:
+    """How good the trained model is, on the test set."""
+    accuracy, test_loss = train.evaluate(
+        ensemble.first(progress.state),
+        study.test_set,
+        networks=study.networks,
+        chunk=chunk(study),
+        sharding=mesh.spread(study.mesh),
+    )
+    return {
+        "accuracy": accuracy,
+        "test_loss": test_loss,
+        "train_loss": progress.metrics.cross_entropy,
+        "retries": progress.attempt,
+    }
+
+
+def record(study: Study, history: list[files.Record], chosen: selections.Selections, clock: "Clock") -> None:
+    """Appends the last line of a trial's history to the records, and why it stops if it does."""
+    line = history[-1]
+    rules = stopping.Rules(**study.config["stop"])
+    if stopping.asked_for(rules):
+        line["stopped"] = stopping.reason(history, rules, study.config["cycles"])
+    place = {"trial": line["trial"], "cycle": line["cycle"]}
+    of_pairs = pairs.compare(chosen.compared, chosen.compared_scores, scenarios.offered(chosen))
+    files.append(study.workdir / "timings.jsonl", {**place, **clock.seconds})
+    if of_pairs:
+        files.append(study.workdir / "pairs.jsonl", *({**place, **pair} for pair in of_pairs))
+    files.append(study.workdir / "cycles.jsonl", line)  # last, as it makes the cycle complete
 
 
 def select(
@@ -183,7 +194,7 @@ def select(
     config = study.config
     state = progress.state if progress else None
     offer = scenarios.offer(study, images, held, trial, cycle)
-    names = names_of(config, cycle)
+    names = roles.names_of(config, cycle)
     wanted = {field for name in names.values() for field in strategies.needs_of(strategies.find(name))}
     wanted |= notes.NEEDS
     try:
@@ -199,45 +210,20 @@ def select(
     notes.write(offer.study, view, offer.rows, made["uncertainty"], made["diversity"], trial, cycle)
     clock.lap("diagnose")
     chosen = {role: offer.names[selection.chosen] for role, selection in made.items()}
-    details |= scenarios.recipes_of(offer, made[acquired(config, cycle)].chosen)
+    details |= scenarios.recipes_of(offer, made[roles.acquired(config, cycle)].chosen)
     if state is not None and config["stop"]["stability"]:
         details["stop_predictions"] = validation.predicted(study, state, validation.stop_set(study, trial))
-    compared = {name: role_of(config, name) for name in config["compare"]}
+    compared = {name: roles.role_of(config, name) for name in config["compare"]}
     return selections.Selections(
         subset=offer.names,
         uncertainty=chosen["uncertainty"],
         diversity=chosen["diversity"],
-        acquired=chosen[acquired(config, cycle)],
+        acquired=chosen[roles.acquired(config, cycle)],
         scores=made["uncertainty"].scores,
         compared={name: chosen[role] for name, role in compared.items()},
         compared_scores={name: made[role].scores for name, role in compared.items()},
         details=details,
     )
-
-
-def names_of(config: Mapping[str, Any], cycle: int) -> dict[str, str]:
-    """The strategies of a cycle by their roles; without a model, in cycle 1, all are random.
-
-    A strategy that acquires or is compared has a role of its own where
-    it is neither the uncertainty nor the diversity strategy.
-    """
-    names = {"uncertainty": config["uncertainty"], "diversity": config["diversity"]}
-    for name in (config["acquire"], *config["compare"]):
-        names.setdefault(role_of(config, name), name)
-    return dict.fromkeys(names, "random") if cycle == 1 else names
-
-
-def role_of(config: Mapping[str, Any], name: str) -> str:
-    """The role that a strategy plays, or the role itself."""
-    for role in ("uncertainty", "diversity"):
-        if name in (role, config[role]):
-            return role
-    return f"strategy {name}"
-
-
-def acquired(config: Mapping[str, Any], cycle: int) -> str:
-    """The role whose selection is labeled; in cycle 1 the same whatever acquires later on."""
-    return "uncertainty" if cycle == 1 else role_of(config, config["acquire"])
 
 
 class Clock:

@@ -183,7 +183,9 @@ def _replaced(arrays: Any, rows: Any, first: jax.Array) -> Any:
 
 
 def show(study: Study, chosen: Selections, folder: Path) -> None:
-    """Writes what was made and queried as PNG, and queries.jsonl, which tells how each was made."""
+    """Writes images that were made and queried as PNG, and queries.jsonl, which tells how each was made."""
+    if "images" not in chosen.details:
+        return
     from PIL import Image
 
     lines = []

@@ -1,0 +1,39 @@
+"""What the strategies of a config are there for: to be the main pair, to acquire, to be compared."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def names_of(config: Mapping[str, Any], cycle: int) -> dict[str, str]:
+    """The strategies of a cycle by their roles; without a model, in cycle 1, all are random.
+
+    A strategy that acquires or is compared has a role of its own where
+    it is neither the uncertainty nor the diversity strategy.
+    """
+    names = {"uncertainty": config["uncertainty"], "diversity": config["diversity"]}
+    for name in (config["acquire"], *config["compare"]):
+        names.setdefault(role_of(config, name), name)
+    return dict.fromkeys(names, "random") if cycle == 1 else names
+
+
+def role_of(config: Mapping[str, Any], name: str) -> str:
+    """The role that a strategy plays, or the role itself."""
+    for role in ("uncertainty", "diversity"):
+        if name in (role, config[role]):
+            return role
+    return f"strategy {name}"
+
+
+def acquired(config: Mapping[str, Any], cycle: int) -> str:
+    """The role whose selection is labeled; in cycle 1 the same whatever acquires later on."""
+    return "uncertainty" if cycle == 1 else role_of(config, config["acquire"])
+
+
+def recorded(config: Mapping[str, Any], cycle: int) -> dict[str, str]:
+    """The strategies that a cycle's line names: the main pair, and the one whose selection was labeled."""
+    names = names_of(config, cycle)
+    return {
+        "uncertainty": names["uncertainty"],
+        "diversity": names["diversity"],
+        "acquired": names[acquired(config, cycle)],
+    }
