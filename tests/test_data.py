@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from test_config import load as load_config
 
 from aljax import data
 from aljax.errors import Refused
 
+CONFIGS = Path(__file__).parents[1] / "configs"
 SHARED = Path(__file__).parents[2] / "shared" / "cifar10.py"
 
 
@@ -297,6 +299,45 @@ def test_tfds_prepares_once_and_reads_without_tensorflow(tmp_path, with_id, imag
         assert (
             "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11] [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1] shape-00" in lines[1]
         )
+
+
+SMALL_SETS = """
+import sys
+import numpy as np
+import tensorflow_datasets as tfds
+
+def examples(features, count):
+    for i in range(count):
+        values = {tfds.features.Image: lambda f: np.full(f.shape, i, np.uint8),
+                  tfds.features.ClassLabel: lambda f: i % f.num_classes,
+                  tfds.features.Text: lambda f: f"image_{i:03d}"}
+        yield i, {name: values[type(feature)](feature) for name, feature in features.items()}
+
+for name in sys.argv[2:]:
+    builder = tfds.builder(name, data_dir=sys.argv[1], file_format="array_record")
+    features = builder.info.features
+    type(builder)._split_generators = lambda self, manager: {
+        "train": examples(features, 24), "test": examples(features, 12)}
+    builder.download_and_prepare()
+"""
+
+
+def test_the_configs_of_other_data_sets_load_what_tfds_prepares(tmp_path):
+    """Small sets with the builders and the features of the real ones."""
+    configs = {name: load_config(CONFIGS / f"{name}.py") for name in ("cifar100", "svhn", "fashion_mnist")}
+    names = [config["dataset"]["name"] for config in configs.values()]
+    made = run_python("-c", SMALL_SETS, str(tmp_path), *names)
+    assert made.returncode == 0, made.stderr
+    for name, shape, classes in [
+        ("cifar100", (32, 32, 3), 100),
+        ("svhn", (32, 32, 3), 10),
+        ("fashion_mnist", (28, 28, 1), 10),
+    ]:
+        dataset = data.load(**{**configs[name]["dataset"], "data_dir": str(tmp_path)})
+        assert dataset.train.images.shape == (24, *shape)
+        assert dataset.train.images[:, 0, 0, 0].tolist() == list(range(24))
+        assert dataset.train.labels.tolist() == [i % classes for i in range(24)]
+        assert len(dataset.class_names) == classes
 
 
 def test_a_name_that_tfds_does_not_know():
