@@ -109,7 +109,7 @@ def peers_of(
         training = peers.Training(recipe, 10, options.width, device, autocast, compiled)
         ways[f"PyTorch {name}"] = lambda: training.steps(batches())
 
-    near = partial(peers.on_device, *arrays, recipe=recipe, count=len(labels))
+    near = partial(peers.on_device, arrays, recipe, len(labels))
     add("float32, on the device", near)
     add("bfloat16, on the device", near, autocast=True)
     if options.compile:
