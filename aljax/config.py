@@ -91,6 +91,9 @@ FIELDS: dict[str, Field] = {
     "train.detach_epoch": _whole(0),
     "train.pad": _whole(0),
     "train.flip": _flag,
+    "train.one_cycle": _real(0, 0.9),
+    "train.label_smoothing": _real(0, 0.9),
+    "train.nesterov": _flag,
     "stream.policy": _one_of(POLICIES),
     "stream.threshold": Field(float, math.isfinite, "a finite number"),
     "stream.step": _real(0, 0.5, above=True),
@@ -143,6 +146,8 @@ def check(config: Mapping[str, Any]) -> None:
         raise _refusal(
             "train.milestones", milestones, f"rising epochs of at most config.train.epochs={epochs}"
         )
+    if milestones and values["train.one_cycle"]:
+        raise _refusal("train.milestones", milestones, "() with config.train.one_cycle above 0")
     if values["train.detach_epoch"] > epochs:
         raise _refusal(
             "train.detach_epoch", values["train.detach_epoch"], f"at most config.train.epochs={epochs}"

@@ -9,17 +9,25 @@ import jax.numpy as jnp
 import optax
 
 
-def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
     """The loss of each example, in nats.
+
+        -(1 - smoothing) * log p(label) - smoothing * mean_k log p_k
 
     Args:
       logits: unnormalized log probabilities, [B, K].
       labels: classes, [B] int.
+      smoothing: the share of the target that is spread evenly over all classes.
 
     Returns:
-      -log p(label), [B].
+      The losses, [B].
+
+    Source: Szegedy et al., CVPR 2016, section 7 (smoothing).
     """
-    return optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+    loss = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+    if smoothing:
+        loss = (1 - smoothing) * loss - smoothing * jax.nn.log_softmax(logits).mean(axis=-1)
+    return loss
 
 
 def ranking_loss(predicted: jax.Array, target: jax.Array, margin: float = 1.0) -> jax.Array:

@@ -43,6 +43,9 @@ class Recipe(NamedTuple):
     detach_epoch: int  # after this epoch the ranking loss leaves the backbone alone
     pad: int  # pixels
     flip: bool
+    one_cycle: float = 0.0  # share of the epochs in which the rate rises, to fall to 0 after; or 0
+    label_smoothing: float = 0.0
+    nesterov: bool = False
 
 
 class Examples(NamedTuple):
@@ -88,7 +91,7 @@ def init(key: jax.Array, *, networks: Networks, image_shape: tuple[int, int, int
     _, stages = networks.backbone.apply(variables, image, train=False)
     predictor = networks.predictor.init(predictor_key, stages)["params"]
     params = {"backbone": variables["params"], "predictor": predictor}
-    return TrainState(params, variables["batch_stats"], _optimizer(0.0, 0.0).init(params))
+    return TrainState(params, variables["batch_stats"], _optimizer(0.0, 0.0, False).init(params))
 
 
 @partial(jax.jit, static_argnames=("networks", "recipe", "sharding"), donate_argnames="state")
@@ -127,7 +130,8 @@ def train_epoch(
         if sharding is not None:
             batch = jax.lax.with_sharding_constraint(batch, sharding)
         step_key = jax.random.fold_in(epoch_key, step)
-        state, metrics = train_step(state, examples, batch, epoch, step_key, networks, recipe)
+        part = step / num_steps
+        state, metrics = train_step(state, examples, batch, epoch, step_key, networks, recipe, part)
         bad = jnp.where((totals.bad_step == 0) & (metrics.bad_step > 0), step + 1, totals.bad_step)
         totals = jax.tree.map(jnp.add, totals, metrics)
         return state, totals._replace(bad_step=bad)
@@ -149,8 +153,12 @@ def train_step(
     key: jax.Array,
     networks: Networks,
     recipe: Recipe,
+    part: jax.Array | float = 0.0,
 ) -> tuple[TrainState, EpochMetrics]:
-    """One step of SGD with momentum on the images `batch` [B]; `epoch` counts from 0."""
+    """One step of SGD with momentum on the images `batch` [B].
+
+    `epoch` counts from 0; `part` of it, below 1, is behind.
+    """
     keys = jax.random.split(key, batch.shape[0])
     images = jax.vmap(partial(augment, pad=recipe.pad, flip=recipe.flip))(keys, examples.images[batch])
     images = standardize(images, examples.mean, examples.std)
@@ -166,7 +174,7 @@ def train_step(
         )
         stages = [jnp.where(detached, jax.lax.stop_gradient(stage), stage) for stage in stages]
         predicted = networks.predictor.apply({"params": params["predictor"]}, stages)
-        target = losses.cross_entropy(logits, labels)
+        target = losses.cross_entropy(logits, labels, recipe.label_smoothing)
         ranking = losses.ranking_loss(predicted, target, recipe.margin)
         loss = target.mean() + recipe.ranking_weight * ranking
         metrics = EpochMetrics(
@@ -175,15 +183,26 @@ def train_step(
         return loss, (updated["batch_stats"], metrics)
 
     gradients, (batch_stats, metrics) = jax.grad(objective, has_aux=True)(state.params)
-    optimizer = _optimizer(recipe.momentum, recipe.weight_decay)
+    optimizer = _optimizer(recipe.momentum, recipe.weight_decay, recipe.nesterov)
     updates, momentum = optimizer.update(gradients, state.momentum, state.params)
-    rate = learning_rate(epoch, recipe)
+    rate = learning_rate(epoch, recipe, part)
     params = jax.tree.map(lambda param, update: param - rate * update, state.params, updates)
     return TrainState(params, batch_stats, momentum), metrics
 
 
-def learning_rate(epoch: jax.Array, recipe: Recipe) -> jax.Array:
-    """The rate in `epoch` (from 0): multiplied by `decay` once each milestone has been trained."""
+def learning_rate(epoch: jax.Array, recipe: Recipe, part: jax.Array | float = 0.0) -> jax.Array:
+    """The rate when `part` of `epoch` (from 0) is behind.
+
+    Multiplied by `decay` once each milestone has been trained; or, with `one_cycle`, in a straight
+    line from 0 up to the full rate and in another down to 0 at the end of the last epoch.
+
+    Source of the cycle: Smith & Topin, "Super-Convergence", 2019, with straight lines.
+    """
+    if recipe.one_cycle:
+        behind = (epoch + part) / recipe.epochs
+        return recipe.learning_rate * jnp.minimum(
+            behind / recipe.one_cycle, (1 - behind) / (1 - recipe.one_cycle)
+        )
     passed = sum(epoch >= milestone for milestone in recipe.milestones)
     return recipe.learning_rate * recipe.decay ** jnp.asarray(passed, jnp.float32)
 
@@ -332,5 +351,5 @@ def evaluate(
     return correct.mean(), -picked.mean()
 
 
-def _optimizer(momentum: float, weight_decay: float) -> optax.GradientTransformation:
-    return optax.chain(optax.add_decayed_weights(weight_decay), optax.trace(momentum))
+def _optimizer(momentum: float, weight_decay: float, nesterov: bool) -> optax.GradientTransformation:
+    return optax.chain(optax.add_decayed_weights(weight_decay), optax.trace(momentum, nesterov))

@@ -6,7 +6,7 @@ channels-last, and all of them lie on the device as uint8.
 Shapes: N images in the dataset, B in a batch, H x W pixels, K classes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -134,15 +134,12 @@ def standardized(images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) ->
     return ((images.float() - mean) / std).permute(0, 3, 1, 2)
 
 
-def on_device(
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    mean: torch.Tensor,
-    std: torch.Tensor,
-    recipe: Recipe,
-    count: int,
-) -> Batches:
-    """`count` images of a shuffled dataset, cropped and mirrored where they lie."""
+def on_device(arrays: Sequence[torch.Tensor], recipe: Recipe, count: int) -> Batches:
+    """`count` images of a shuffled dataset, cropped and mirrored where they lie.
+
+    The arrays are the images [N, H, W, C] uint8, their labels [N], the mean and the standard deviation [C].
+    """
+    images, labels, mean, std = arrays
     pad = recipe.pad
     padded = functional.pad(images, (0, 0, pad, pad, pad, pad))
     size, device = images.shape[1], images.device

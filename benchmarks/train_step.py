@@ -10,10 +10,12 @@ how many times as long as aljax a way takes.
 import argparse
 from collections.abc import Callable
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 
 from aljax import mesh, models, train
 from benchmarks import common
@@ -40,30 +42,51 @@ def synthetic(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return rng.integers(0, 256, (count, 32, 32, 3), np.uint8), rng.integers(0, 10, count).astype(np.int32)
 
 
-def ours(images: np.ndarray, labels: np.ndarray, recipe: train.Recipe, width: int) -> Callable[[], object]:
-    """An epoch of aljax, to be called again and again."""
-    devices = mesh.local(0, recipe.batch_size)
-    everywhere, sharding = mesh.everywhere(devices), mesh.spread(devices)
+MEAN, STD = np.full(3, 120, np.float32), np.full(3, 64, np.float32)  # about those of CIFAR-10
+
+
+class Setting(NamedTuple):
+    """Networks and images of aljax, on the devices."""
+
+    state: train.TrainState
+    examples: train.Examples
+    networks: train.Networks
+    everywhere: NamedSharding
+    sharding: NamedSharding
+
+
+def setting(images: np.ndarray, labels: np.ndarray, options: argparse.Namespace, batch: int) -> Setting:
+    """What the options ask for; `batch` images are computed at a time."""
+    if options.device:
+        jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda"}[options.device])
+    devices = mesh.local(0, batch)
     on_cpu = devices.devices.flat[0].platform == "cpu"
-    backbone = models.ResNet18(10, width, jnp.dtype("float32" if on_cpu else "bfloat16"))
+    backbone = models.ResNet18(10, options.width, jnp.dtype("float32" if on_cpu else "bfloat16"))
     networks = train.Networks(backbone, models.LossPredictor())
     state = train.init(jax.random.key(0), networks=networks, image_shape=images.shape[1:])
-    mean, std = np.float32([120] * 3), np.float32([64] * 3)
-    placed = jax.device_put((state, train.Examples(images, labels, mean, std)), everywhere)
-    held = {"state": placed[0]}
-    indices = jax.device_put(np.arange(len(labels), dtype=np.int32), everywhere)
+    everywhere = mesh.everywhere(devices)
+    state = jax.device_put(state, everywhere)
+    examples = train.Examples(*jax.device_put((images, labels, MEAN, STD), everywhere))
+    return Setting(state, examples, networks, everywhere, mesh.spread(devices))
+
+
+def ours(given: Setting, recipe: train.Recipe) -> Callable[[], object]:
+    """An epoch of aljax, to be called again and again."""
+    size = len(given.examples.labels)
+    indices = jax.device_put(np.arange(size, dtype=np.int32), given.everywhere)
+    held = {"state": given.state}
 
     def epoch() -> object:
         held["state"], metrics = train.train_epoch(
             held["state"],
-            placed[1],
+            given.examples,
             indices,
-            np.int32(len(labels)),
+            np.int32(size),
             np.int32(0),
             jax.random.key(1),
-            networks=networks,
+            networks=given.networks,
             recipe=recipe,
-            sharding=sharding,
+            sharding=given.sharding,
         )
         return metrics
 
@@ -79,44 +102,46 @@ def peers_of(
     from benchmarks import peers
 
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
-    mean, std = np.float32([120] * 3), np.float32([64] * 3)
-    arrays = [torch.tensor(a, device=device) for a in (images, labels.astype(np.int64), mean, std)]
-    ways = {}
-    for name, autocast in (("float32", False), ("bfloat16", True)):
-        for compiled in (False, True) if options.compile else (False,):
-            training = peers.Training(recipe, 10, options.width, device, autocast, compiled)
-            epoch = partial(peers.on_device, *arrays, recipe, len(labels))
-            way = f"PyTorch {name}, on the device" + (", compiled" if compiled else "")
-            ways[way] = partial(lambda training, epoch: training.steps(epoch()), training, epoch)
+    arrays = [torch.tensor(a, device=device) for a in (images, labels.astype(np.int64), MEAN, STD)]
+    ways: dict[str, Callable[[], object]] = {}
+
+    def add(name: str, batches: Callable[[], Any], autocast: bool = False, compiled: bool = False) -> None:
+        training = peers.Training(recipe, 10, options.width, device, autocast, compiled)
+        ways[f"PyTorch {name}"] = lambda: training.steps(batches())
+
+    near = partial(peers.on_device, arrays, recipe, len(labels))
+    add("float32, on the device", near)
+    add("bfloat16, on the device", near, autocast=True)
+    if options.compile:
+        add("bfloat16, on the device, compiled", near, autocast=True, compiled=True)
     if options.loader:
-        training = peers.Training(recipe, 10, options.width, device, False, False)
-        dataset = peers.FromPillow(images, labels, mean, std, recipe)
-        epoch = partial(peers.from_loader, dataset, recipe, options.workers, device)
-        ways["PyTorch float32, DataLoader"] = partial(
-            lambda training, epoch: training.steps(epoch()), training, epoch
-        )
+        dataset = peers.FromPillow(images, labels, MEAN, STD, recipe)
+        add("float32, DataLoader", partial(peers.from_loader, dataset, recipe, options.workers, device))
     return ways
+
+
+def add_setting(parser: argparse.ArgumentParser) -> None:
+    """The options that the benchmarks of the networks share."""
+    parser.add_argument("--device", choices=("cpu", "gpu"), help="by default a GPU where there is one")
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--alone", action="store_true", help="aljax alone, without PyTorch")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs all of it."""
     parser = common.parser(__doc__)
-    parser.add_argument("--device", choices=("cpu", "gpu"), help="by default a GPU where there is one")
-    parser.add_argument("--width", type=int, default=64)
+    add_setting(parser)
     parser.add_argument("--batch", type=int, default=128, help="images in a step")
     parser.add_argument("--steps", type=int, default=2, help="in an epoch")
-    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2, help="of the DataLoader")
     parser.add_argument("--loader", action="store_true", help="measure the usual research loop too")
     parser.add_argument("--compile", action="store_true", help="measure torch.compile too")
-    parser.add_argument("--alone", action="store_true", help="aljax alone, without PyTorch")
     options = parser.parse_args(arguments)
-    if options.device:
-        jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda"}[options.device])
-
     recipe = RECIPE._replace(batch_size=options.batch)
     images, labels = synthetic(options.batch * options.steps)
-    ways = {"aljax": ours(images, labels, recipe, options.width)}
+    given = setting(images, labels, options, options.batch)
+    ways: dict[str, Callable[[], object]] = {"aljax": ours(given, recipe)}
     if not options.alone:
         ways |= peers_of(images, labels, recipe, options)
     figures = common.compared(common.alternate(ways, options.repeats), "aljax")

@@ -58,6 +58,9 @@ def get_config() -> ConfigDict:
     config.train.detach_epoch = 120  # after it the ranking loss leaves the backbone alone
     config.train.pad = 4  # pixels around the image that it is cropped from
     config.train.flip = True  # mirror images left to right, half of the time
+    config.train.one_cycle = 0.0  # share of the epochs in which the rate rises, to fall to 0 after; 0: off
+    config.train.label_smoothing = 0.0  # share of the target that is spread over all classes
+    config.train.nesterov = False  # look ahead along the momentum
 
     config.stream = ConfigDict()  # for config.scenario = "stream"
     config.stream.policy = "quantile"  # which images are queried: fixed, variable or quantile

@@ -57,6 +57,9 @@ def get_config() -> ConfigDict:
     config.train.detach_epoch = 24  # after it the ranking loss leaves the backbone alone; 3/5 of them
     config.train.pad = 1  # pixels around the image that it is cropped from; the paper's 4, scaled
     config.train.flip = False  # no mirror images: digits have none
+    config.train.one_cycle = 0.0  # share of the epochs in which the rate rises, to fall to 0 after; 0: off
+    config.train.label_smoothing = 0.0  # share of the target that is spread over all classes
+    config.train.nesterov = False  # look ahead along the momentum
 
     config.stream = ConfigDict()  # for config.scenario = "stream"
     config.stream.policy = "quantile"  # which images are queried: fixed, variable or quantile

@@ -15,7 +15,7 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 2)
 jax.devices()
 
-from aljax import mesh, models, train
+from aljax import mesh, models, train  # noqa: E402
 
 TINY_RECIPE = train.Recipe(
     epochs=4,

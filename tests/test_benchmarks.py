@@ -1,11 +1,16 @@
 import json
+import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from aljax import models
 from aljax.strategies import STRATEGIES
-from benchmarks import common, growth, kcenter
+from benchmarks import common, faults, growth, kcenter, paper, scoring, train_step
+
+COMPILED = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 
 def test_functions_take_turns():
@@ -91,3 +96,40 @@ def test_growth(monkeypatch, tmp_path):
     assert [list(point["lines"]) for point in axes["strategies"]] == [["all together"]] * 2
     for suffix, begin in (("png", b"\x89PNG"), ("svg", b"<?xml")):
         assert (tmp_path / f"growth.{suffix}").read_bytes().startswith(begin)
+
+
+def test_the_arithmetic_of_resnet_18():
+    """0.56 billion multiplications and as many additions, by the sizes of its layers."""
+    flops = paper.flops_of(models.ResNet18(10), 32, 3)
+    sizes = [(3, 64, 32, 9), *[(64, 64, 32, 9)] * 4]
+    for before, after, pixels in ((64, 128, 16), (128, 256, 8), (256, 512, 4)):
+        sizes += [(before, after, pixels, 9), *[(after, after, pixels, 9)] * 3, (before, after, pixels, 1)]
+    by_hand = sum(2 * window * a * b * pixels**2 for a, b, pixels, window in sizes)
+    assert flops == by_hand + 2 * 512 * 10
+    assert flops == pytest.approx(1.11e9, rel=0.01)
+
+
+def test_the_study_in_pieces_gives_the_same_bytes(tmp_path, capsys):
+    settings = [f"--config.{name}={value}" for name, value in {**faults.SMALL, "trials": 1}.items()]
+    command = [f"--config={faults.ROOT / 'configs' / 'digits.py'}", f"--workdir={tmp_path / 'pieces'}"]
+    with pytest.raises(SystemExit) as stop:
+        paper.main([*command, "--minutes=0.03", *settings])
+    assert stop.value.code == paper.UNFINISHED
+    paper.main([*command, *settings])
+    printed = capsys.readouterr().out
+    assert printed.count("images/s") == 3
+    assert "3 in all" in printed
+    status, _, errors = faults.launch(COMPILED, tmp_path / "alone", trials=1)
+    assert status == 0, errors
+    assert faults.results(tmp_path / "pieces") == faults.results(tmp_path / "alone")
+
+
+def test_training_and_scoring_benchmarks_run(tmp_path):
+    sizes = ["--width=2", "--repeats=1", "--alone"]
+    train_step.main([*sizes, "--batch=8", "--steps=1", f"--out={tmp_path / 'train.json'}"])
+    scoring.main([*sizes, "--images=24", "--chunk=8", f"--out={tmp_path / 'score.json'}"])
+    trained, scored = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("train", "score"))
+    assert trained["train_step"]["aljax"]["ratio"] == 1
+    assert trained["machine"]["versions"]["jax"]
+    assert scored["scores_share"] > 0
+    assert scored["scoring"]["aljax"]["seconds"] > 0

@@ -59,6 +59,9 @@ def test_the_paper_s_protocol_to_the_letter():
         "detach_epoch": 120,
         "pad": 4,
         "flip": True,
+        "one_cycle": 0.0,
+        "label_smoothing": 0.0,
+        "nesterov": False,
     }
 
 
@@ -174,6 +177,12 @@ REFUSALS = [
     ({"stop__tolerance": 2.0}, "config.stop.tolerance=2.0: accepted: a number of at least 0 and at most 1"),
     ({"stop__stability": 1.5}, "config.stop.stability=1.5: accepted: a number of at least 0 and at most 1"),
     ({"stop__window": 0}, "config.stop.window=0: accepted: a whole number of at least 1"),
+    ({"train__one_cycle": 0.2}, "config.train.milestones=(32,): accepted: () with config.train.one_cycle"),
+    (
+        {"train__one_cycle": 1.0},
+        "config.train.one_cycle=1.0: accepted: a number of at least 0 and at most 0.9",
+    ),
+    ({"train__label_smoothing": 1.0}, "config.train.label_smoothing=1.0: accepted"),
     ({"train__flip": "yes"}, "config.train.flip='yes': accepted: True or False"),
 ]
 

@@ -75,3 +75,11 @@ class Jitted(chex.TestCase):
         logits = jnp.log(jnp.array([[0.9, 0.09, 0.01], [0.2, 0.5, 0.3]]))
         loss = self.variant(losses.cross_entropy)(logits, jnp.array([0, 2]))
         chex.assert_trees_all_close(loss, -np.log([0.9, 0.3]).astype(np.float32), rtol=1e-5)
+
+
+def test_label_smoothing_by_hand():
+    """A share s of the target is spread: (1 - s) * -log p_label + s * the mean of -log p_k."""
+    probs = jnp.array([[0.7, 0.2, 0.1]])
+    loss = losses.cross_entropy(jnp.log(probs), jnp.array([0]), 0.3)
+    logs = np.log([0.7, 0.2, 0.1])
+    assert float(loss[0]) == pytest.approx(-0.7 * logs[0] - 0.3 * logs.mean(), rel=1e-5)

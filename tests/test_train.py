@@ -115,6 +115,36 @@ def test_learning_rate_drops_after_the_milestone_s_epoch(recipe):
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.001, 0.001])
 
 
+def test_one_cycle_rises_and_falls_in_straight_lines(recipe):
+    cycle = recipe._replace(epochs=10, milestones=(), learning_rate=0.4, one_cycle=0.2)
+    places = [(0, 0.0), (1, 0.0), (1, 0.5), (2, 0.0), (6, 0.0), (9, 0.5)]
+    rates = [float(train.learning_rate(jnp.int32(epoch), cycle, part)) for epoch, part in places]
+    assert rates == pytest.approx([0.0, 0.2, 0.3, 0.4, 0.2, 0.025])
+
+
+def test_nesterov_looks_ahead(state, examples, networks, recipe):
+    """From rest, momentum takes the gradient g, and Nesterov's g + 0.9 g."""
+    recipe = recipe._replace(weight_decay=0.0, learning_rate=1e-2)
+    plain, _ = one_step(state, examples, networks, recipe)
+    ahead, _ = one_step(state, examples, networks, recipe._replace(nesterov=True))
+    moved = jax.tree.map(lambda before, after: 1.9 * (after - before), state.params, plain.params)
+    expected = jax.tree.map(jnp.add, state.params, moved)
+    chex.assert_trees_all_close(ahead.params, expected, atol=1e-5)
+
+
+def test_an_epoch_asks_nothing_of_the_host(state, examples, networks, recipe, devices):
+    everywhere = mesh.everywhere(devices)
+    arrays = (state, examples, np.arange(24, dtype=np.int32), np.int32(20), np.int32(0), jax.random.key(2))
+    *arrays, following = jax.device_put((*arrays, np.int32(1)), everywhere)
+    options = {"networks": networks, "recipe": recipe, "sharding": mesh.spread(devices)}
+    given = jax.tree.leaves(arrays[0])
+    with jax.transfer_guard("disallow"):
+        trained, _ = train.train_epoch(*arrays, **options)
+        trained, metrics = train.train_epoch(trained, *arrays[1:4], following, arrays[5], **options)
+    assert np.isfinite(metrics.cross_entropy)
+    assert all(leaf.is_deleted() for leaf in given)  # donated: the new state took its memory
+
+
 def test_the_ranking_loss_leaves_the_backbone_alone_after_the_detach_epoch(state, examples, networks, recipe):
     silent = recipe._replace(ranking_weight=0.0)
     for epoch, same in ((recipe.detach_epoch - 1, False), (recipe.detach_epoch, True)):
