@@ -252,7 +252,8 @@ def data_uri(image: np.ndarray) -> str:
 
 def _apart(run: Run, cycle: int) -> str:
     """In how many trials the overlap is not what chance gives."""
-    p_values = [line["p_value"] for line in run.lines if line["cycle"] == cycle and "p_value" in line]
+    given = [line.get("p_value") for line in run.lines if line["cycle"] == cycle]
+    p_values = [p_value for p_value in given if p_value is not None]
     return f"{sum(p < verdict.LEVEL for p in p_values)} of {len(p_values)}"
 
 
