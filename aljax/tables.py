@@ -116,12 +116,17 @@ def gaps(run: Run) -> list[verdict.Difference]:
     found = []
     for cycle in cycles[:1] + cycles[1:][-1:]:
         of = {
-            name: {line["trial"]: line["distance"][name] for line in measured if line["cycle"] == cycle}
+            name: {
+                line["trial"]: line["distance"][name]
+                for line in measured
+                if line["cycle"] == cycle and line["distance"][name] is not None
+            }
             for name in ("uncertainty", "diversity", "pool")
         }
         for name, other in (("pool", "a random batch's"), ("diversity", "the diversity batch's")):
             text = f"cycle {cycle}: mean distance of the uncertainty batch minus {other}"
-            found.append(verdict.paired(text, of["uncertainty"], of[name]))
+            if of["uncertainty"].keys() & of[name].keys():
+                found.append(verdict.paired(text, of["uncertainty"], of[name]))
     return found
 
 
