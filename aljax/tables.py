@@ -116,12 +116,17 @@ def gaps(run: Run) -> list[verdict.Difference]:
     found = []
     for cycle in cycles[:1] + cycles[1:][-1:]:
         of = {
-            name: {line["trial"]: line["distance"][name] for line in measured if line["cycle"] == cycle}
+            name: {
+                line["trial"]: line["distance"][name]
+                for line in measured
+                if line["cycle"] == cycle and line["distance"][name] is not None
+            }
             for name in ("uncertainty", "diversity", "pool")
         }
         for name, other in (("pool", "a random batch's"), ("diversity", "the diversity batch's")):
             text = f"cycle {cycle}: mean distance of the uncertainty batch minus {other}"
-            found.append(verdict.paired(text, of["uncertainty"], of[name]))
+            if of["uncertainty"].keys() & of[name].keys():
+                found.append(verdict.paired(text, of["uncertainty"], of[name]))
     return found
 
 
@@ -252,7 +257,8 @@ def data_uri(image: np.ndarray) -> str:
 
 def _apart(run: Run, cycle: int) -> str:
     """In how many trials the overlap is not what chance gives."""
-    p_values = [line["p_value"] for line in run.lines if line["cycle"] == cycle and "p_value" in line]
+    given = [line.get("p_value") for line in run.lines if line["cycle"] == cycle]
+    p_values = [p_value for p_value in given if p_value is not None]
     return f"{sum(p < verdict.LEVEL for p in p_values)} of {len(p_values)}"
 
 
