@@ -116,7 +116,11 @@ def gaps(run: Run) -> list[verdict.Difference]:
     found = []
     for cycle in cycles[:1] + cycles[1:][-1:]:
         of = {
-            name: {line["trial"]: line["distance"][name] for line in measured if line["cycle"] == cycle}
+            name: {
+                line["trial"]: line["distance"][name]
+                for line in measured
+                if line["cycle"] == cycle and line["distance"][name] is not None
+            }
             for name in ("uncertainty", "diversity", "pool")
         }
         for name, other in (("pool", "a random batch's"), ("diversity", "the diversity batch's")):
