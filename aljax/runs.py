@@ -110,25 +110,17 @@ def _galleries(
 
 def stopped(run: Run) -> list[str]:
     """Which trials were ended by a stopping rule, a sentence each."""
-    try:
-        rows = json.loads((run.path / "summary.json").read_bytes())
-        return [
-            f"trial {one['trial']} stopped after cycle {row['cycle']}: {one['reason']}"
-            for row in rows
-            for one in row.get("stopped", [])
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return []
+    return [
+        f"Trial {line['trial']} stopped after cycle {line['cycle']}: {line['stopped']}"
+        for line in run.lines
+        if line.get("stopped") and line["cycle"] < run.config["cycles"]
+    ]
 
 
 def unfinished(run: Run) -> bool:
     """Whether some trial has neither come to its last cycle nor been stopped before it."""
-    first = run.config.get("first_trial", 0)
-    at_the_end = {line["trial"] for line in run.lines if line["cycle"] >= run.config["cycles"]}
-    return (
-        len(at_the_end & set(range(first, first + run.config["trials"]))) + len(stopped(run))
-        < (run.config["trials"])
-    )
+    ended = [line for line in run.lines if line.get("stopped") or line["cycle"] >= run.config["cycles"]]
+    return len(ended) < run.config["trials"]
 
 
 def names(shown: Sequence[Run]) -> list[str]:

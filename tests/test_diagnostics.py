@@ -21,6 +21,16 @@ def test_distances_and_coverage_by_hand():
     assert found["radius"] == pytest.approx({"before": 6.0, "a": 2.0, "b": 6.0})
 
 
+def test_an_empty_batch_has_no_distance_and_covers_nothing():
+    space = diagnostics.geometry(FEATURES, CENTERS)
+    labels, none = np.array([0, 1, 0, 1, 0, 1]), np.empty(0, np.int32)
+    found = diagnostics.measure(labels, {"uncertainty": none, "diversity": np.array([1])}, 2, space=space)
+    assert found["distance"]["uncertainty"] is None
+    assert found["radius"]["uncertainty"] == found["radius"]["before"]
+    assert found["entropy"]["uncertainty"] is None
+    assert found["entropy"]["diversity"] == 0
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 30), st.integers(1, 30), st.integers(1, 8))
 def test_distances_against_brute_force(seed, size, labeled, width):

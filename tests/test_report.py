@@ -245,12 +245,14 @@ def test_what_is_missing_is_said(run, tmp_path):
 
 def test_a_stopped_trial_is_no_unfinished_one(tmp_path):
     path = make_run(tmp_path / "stopped", trials=2, lines=6)  # trial 1 has two cycles of four
-    rows = json.loads(summary.contents(files.read_lines(path / "cycles.jsonl")[0])["summary.json"])
-    rows[1]["stopped"] = [{"trial": 1, "reason": "accuracy is enough"}]
-    (path / "summary.json").write_text(json.dumps(rows))
+    assert runs.unfinished(runs.load(path))
+    lines, _ = files.read_lines(path / "cycles.jsonl")
+    lines[3]["stopped"] = "cycles: all 4, as planned"
+    lines[5]["stopped"] = "accuracy: it is enough"
+    (path / "cycles.jsonl").write_bytes(b"".join(map(files.encoded, lines)))
     loaded = runs.load(path)
     assert not runs.unfinished(loaded)
-    assert "trial 1 stopped after cycle 2: accuracy is enough" in tables.view(loaded)["stopped"]
+    assert runs.stopped(loaded) == ["Trial 1 stopped after cycle 2: accuracy: it is enough"]
 
 
 def test_pairs_of_strategies_are_a_matrix_of_means(run, tmp_path):
