@@ -5,8 +5,9 @@ from pathlib import Path
 
 # What is compiled here runs for moments: compile fast, and once for all tests and their processes.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
-COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "d" / "compiled"  # pytest --cache-clear empties it
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
+os.environ.setdefault(  # pytest --cache-clear empties it
+    "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "d" / "compiled")
+)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import jax
