@@ -68,7 +68,9 @@ def main(arguments: list[str] | None = None) -> None:
         folder = options.data_dir or Path(scratch) / "images"
         if options.data_dir is None:
             write_images(folder, {"train": 130, "test": 50})
-        settings = [f"--config.{name}={value}" for name, value in REDUCED.items()]
+        given = {override.split("=", 1)[0] for override in overrides}  # a tuple given twice grows
+        reduced = {f"--config.{name}": value for name, value in REDUCED.items()}
+        settings = [f"{flag}={value}" for flag, value in reduced.items() if flag not in given]
         settings += ["--config.dataset.source=folder", f"--config.dataset.data_dir={folder}"]
         settings = [f"--config={options.config}", *settings, *overrides]
         cache = Path(scratch) / "cache"
