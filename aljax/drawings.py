@@ -184,6 +184,8 @@ def _labels(shown: Sequence[Run]) -> tuple[list[str], dict[str, str]]:
 
 def _drawn(shown: Sequence[Run]) -> str:
     """What a curve is, in words."""
+    if len(shown) == 1 and len({line["trial"] for line in shown[0].lines}) == 1:
+        return "one trial alone, which has no interval"
     thin = ", each trial thin behind it" if len(shown) == 1 else ""
     return "mean over trials with its 95 % interval" + thin
 

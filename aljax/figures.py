@@ -218,7 +218,7 @@ def sub_pool(kept: diagnostics.Gallery) -> Figure:
         axes.scatter(
             at[:, 0],
             at[:, 1],
-            s=size / (4 if large else 1),
+            s=size / (1 if not large else 2 if who == diagnostics.BOTH else 4),
             c=colour,
             marker=marker,
             alpha=0.3 if who == diagnostics.NEITHER else 0.9,
