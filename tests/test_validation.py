@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from aljax import validation
+from aljax import pool, validation
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.25, 0.33])
@@ -18,8 +18,8 @@ def test_the_share_held_out_is_kept_from_batch_to_batch(fraction, sizes):
         held = np.concatenate([held, new])
         assert len(set(held)) == len(held) <= round(fraction * len(labeled))
         assert len(held) == round(fraction * len(labeled)) or size < 2
-        kept = validation.without(labeled, held)
-        assert list(kept) == [image for image in labeled if image not in set(held)]
+        kept = validation.without(pool.Pool(1000, labeled), held)
+        assert list(kept.labeled) == [image for image in labeled if image not in set(held)]
 
 
 def test_what_is_held_out_is_random():
