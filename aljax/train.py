@@ -174,11 +174,12 @@ def train_step(
         )
         stages = [jnp.where(detached, jax.lax.stop_gradient(stage), stage) for stage in stages]
         predicted = networks.predictor.apply({"params": params["predictor"]}, stages)
-        target = losses.cross_entropy(logits, labels, recipe.label_smoothing)
-        ranking = losses.ranking_loss(predicted, target, recipe.margin)
-        loss = target.mean() + recipe.ranking_weight * ranking
+        true_loss = losses.cross_entropy(logits, labels)
+        ranking = losses.ranking_loss(predicted, true_loss, recipe.margin)
+        learned = losses.cross_entropy(logits, labels, recipe.label_smoothing)
+        loss = learned.mean() + recipe.ranking_weight * ranking
         metrics = EpochMetrics(
-            target.mean(), ranking, (logits.argmax(-1) == labels).mean(), ~jnp.isfinite(loss)
+            true_loss.mean(), ranking, (logits.argmax(-1) == labels).mean(), ~jnp.isfinite(loss)
         )
         return loss, (updated["batch_stats"], metrics)
 

@@ -257,7 +257,7 @@ def test_why_it_stopped_stands_in_the_summary(whole, capsys):
     before = (workdir / "cycles.jsonl").stat().st_mtime_ns
     experiment.run(config_of(**FIELDS["folds"]), workdir)
     assert (workdir / "cycles.jsonl").stat().st_mtime_ns == before
-    assert f"trial 0 stopped after cycle 2: {reason}" in capsys.readouterr().out
+    assert f"Trial 0 stopped after cycle 2: {reason}" in capsys.readouterr().out
     assert lines_of(whole["stream"][0])[-1]["stopped"] == "cycles: all 3, as planned"
     assert all(0 <= line["validation_accuracy"] <= 1 for line in lines)
     stabilities = [line["stability"] for line in lines_of(whole["synthesis"][0])]
