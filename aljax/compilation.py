@@ -4,7 +4,9 @@ JAX does the keeping (its persistent compilation cache); a function is found aga
 program, the versions of JAX and XLA, the flags and the device. The folder may be deleted at any time.
 """
 
+import hashlib
 import os
+import platform
 import tempfile
 import warnings
 from pathlib import Path
@@ -39,9 +41,23 @@ def keep() -> None:
 
 
 def default_folder() -> Path:
-    """`aljax` in the user's folder for caches.
+    """A folder for this kind of processor in `aljax`, in the user's folder for caches.
+
+    JAX does not tell processors apart, and what is compiled for one may fail on another that
+    shares the user's home.
 
     Raises:
       RuntimeError: if the user has no home.
     """
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aljax"
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return caches / "aljax" / f"{platform.machine()}-{_instructions()}"
+
+
+def _instructions() -> str:
+    """A digest of the instructions that the processor knows, where Linux says so."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return "any"
+    known = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
+    return hashlib.sha256(known.encode()).hexdigest()[:8]

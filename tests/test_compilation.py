@@ -24,12 +24,16 @@ def settings():
         jax.config.update(name, value)
 
 
-def test_the_user_s_folder_is_the_default(tmp_path, monkeypatch):
+def test_the_user_s_folder_is_the_default_and_processors_do_not_share(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     jax.config.update("jax_compilation_cache_dir", None)
     compilation.keep()
-    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "aljax")
-    assert (tmp_path / "aljax").is_dir()
+    folder = compilation.Path(jax.config.jax_compilation_cache_dir)
+    assert folder.parent == tmp_path / "aljax"
+    assert folder.is_dir()
+    monkeypatch.setattr(compilation.Path, "read_text", lambda path: "flags : another")
+    assert compilation.default_folder().parent == folder.parent
+    assert compilation.default_folder() != folder
 
 
 def test_a_folder_that_is_named_stays(tmp_path, monkeypatch):
