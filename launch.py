@@ -22,6 +22,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "The run directory; by default ru
 
 def parse(argv: list[str]) -> list[str]:
     path = config_path(argv)
+    sys.argv = argv = config_first(argv)  # ml_collections looks at both
     if path is None:
         path = DEFAULT
         argv = [argv[0], f"--config={path}", *argv[1:]]
@@ -44,14 +45,23 @@ def config_path(argv: list[str]) -> Path | None:
     return None
 
 
+def config_first(argv: list[str]) -> list[str]:
+    """The command line with --config before what it is overridden with, as ml_collections wants it."""
+    for place, argument in enumerate(argv):
+        if re.fullmatch(r"--?config(=.*)?", argument):
+            end = place + (1 if "=" in argument else 2)
+            return [argv[0], *argv[place:end], *argv[1:place], *argv[end:]]
+    return argv
+
+
 def explained(error: Exception, argv: list[str], path: Path) -> str:
     """What was wrong on the command line, as ml_collections does not say it."""
-    from aljax.config import FIELDS
+    from aljax.config import FIELDS, unknown
 
     for argument in argv:
         override = re.fullmatch(r"--?config\.([^=]+)=?(.*)", argument, re.DOTALL)
         if override and override[1] not in FIELDS:
-            return f"config.{override[1]}={override[2]}: unknown field; accepted: {', '.join(FIELDS)}"
+            return f"config.{override[1]}={override[2]}: {unknown(override[1])}"
         if override and f"--config.{override[1]}=" in str(error):
             return f"config.{override[1]}={override[2]}: accepted: {FIELDS[override[1]].accepted}"
     if isinstance(error, flags.Error):

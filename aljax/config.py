@@ -1,5 +1,6 @@
 """What a config may hold: every field, its type and its range, checked before anything is loaded."""
 
+import difflib
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -55,7 +56,7 @@ FIELDS: dict[str, Field] = {
     "compare": Field(
         tuple,
         lambda value: all(type(name) is str for name in value) and len(set(value)) == len(value) != 1,
-        "two or more different strategies, or ()",
+        "two or more different strategies, as in ('margin', 'core_set'), or ()",
     ),
     "ensemble": _whole(1, 1024),
     "shared_batches": _flag,
@@ -124,7 +125,7 @@ def check(config: Mapping[str, Any]) -> None:
     values = flatten(dict(config))
     for name, value in values.items():
         if name not in FIELDS:
-            raise Refused(f"config.{name}={value!r}: unknown field; accepted: {', '.join(FIELDS)}")
+            raise Refused(f"config.{name}={value!r}: {unknown(name)}")
     for name, field in FIELDS.items():
         if name not in values:
             raise Refused(f"config.{name}: is missing; accepted: {field.accepted}")
@@ -208,14 +209,25 @@ def _check_stopping(values: Mapping[str, Any]) -> None:
         raise _refusal("stop.labels", values["stop.labels"], f"0, or at least config.budget={budget}")
 
 
+def unknown(name: str) -> str:
+    """What to say of a field that there is not."""
+    members = [field for field in FIELDS if field.startswith(f"{name}.")]
+    if members:
+        return f"a group; accepted: its fields, {', '.join(members)}"
+    close = difflib.get_close_matches(name, FIELDS, n=1)
+    meant = f" (did you mean config.{close[0]}?)" if close else ""
+    return f"unknown field{meant}; accepted: {', '.join(FIELDS)}"
+
+
 def _check_strategies(values: Mapping[str, Any]) -> None:
     """Every strategy is there, and has the ensemble that it needs."""
     fields = {f"config.{role}": [values[role]] for role in ("uncertainty", "diversity", "acquire")}
     if values["acquire"] in ("uncertainty", "diversity"):
         del fields["config.acquire"]
     for field, names in {**fields, "config.compare": values["compare"]}.items():
+        roles = "uncertainty, diversity, or " if field == "config.acquire" else ""
         for name in names:
-            if "member_log_probs" in needs_of(find(name, field)) and values["ensemble"] < 2:
+            if "member_log_probs" in needs_of(find(name, field, roles)) and values["ensemble"] < 2:
                 raise Refused(
                     f"config.ensemble={values['ensemble']}: accepted: at least 2, as {field}={name!r} asks "
                     "several models"

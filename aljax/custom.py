@@ -38,6 +38,14 @@ def load(reference: str, parameters: tuple[str, ...]) -> Callable[..., Any]:
     return function
 
 
+def source(function: Callable[..., Any]) -> bytes:
+    """The content of the file that a function stands in; nothing where there is none to read."""
+    try:
+        return Path(inspect.getsourcefile(inspect.unwrap(function)) or "").read_bytes()
+    except (OSError, TypeError):
+        return b""
+
+
 def complaint(error: BaseException) -> str:
     """What a user's code raised and where, in one line."""
     frames = traceback.extract_tb(error.__traceback__)

@@ -27,7 +27,8 @@ SIDE_FILES = ("timings.jsonl", "pairs.jsonl")
 
 DIAGNOSTICS = "diagnostics.jsonl"  # a line of each cycle, written before its selections are
 
-DATA = "data_sha256"  # in config.json, the digest of the data set
+# In config.json: digests of what the config only names, and what they are of.
+DIGESTS = {"data_sha256": "the data set", "strategies_sha256": "a strategy's file"}
 
 
 @contextlib.contextmanager
@@ -116,7 +117,7 @@ def _stored_config(path: Path) -> Record:
 
 
 def _check_same_config(path: Path, stored: Record, config: Record, environment: Record) -> None:
-    fields = {name: value for name, value in stored.items() if name not in (*ENVIRONMENT, DATA)}
+    fields = {name: value for name, value in stored.items() if name not in (*ENVIRONMENT, *DIGESTS)}
     old, new = flatten(fields), flatten(_as_json(config))
     differing = [
         f"config.{name} is {_shown(new, name)}, was {_shown(old, name)}"
@@ -133,20 +134,25 @@ def _check_same_config(path: Path, stored: Record, config: Record, environment: 
         logging.warning("%s: this run was started with %s, and goes on with %s", path, before, environment)
 
 
-def check_same_data(workdir: Path, digest: str) -> None:
-    """Notes the digest of the data set in config.json; refuses another one later on.
+def check_same(workdir: Path, field: str, digest: str) -> None:
+    """Notes a digest in config.json; refuses another one later on.
+
+    Args:
+      workdir: the run directory.
+      field: a key of `DIGESTS`.
+      digest: in hexadecimal digits.
 
     Raises:
-      Refused: if the run was begun with other data, whose indices would mean other images.
+      Refused: if the run was begun with another: its results would not go together.
     """
     path = workdir / "config.json"
     stored = _stored_config(path)
-    if DATA not in stored:
-        write(path, (json.dumps({**stored, DATA: digest}, indent=2) + "\n").encode())
-    elif stored[DATA] != digest:
+    if field not in stored:
+        write(path, (json.dumps({**stored, field: digest}, indent=2) + "\n").encode())
+    elif stored[field] != digest:
         raise Refused(
-            f"{path}: the data set has changed since the run was begun ({DATA} is {digest[:12]}, was "
-            f"{str(stored[DATA])[:12]}); accepted: the same images, or another --workdir"
+            f"{path}: {DIGESTS[field]} has changed since the run was begun ({field} is {digest[:12]}, was "
+            f"{str(stored[field])[:12]}); accepted: the same as then, or another --workdir"
         )
 
 

@@ -58,7 +58,7 @@ def tell(run: Run) -> None:
     for claim in verdict.claims(run.config, run.lines):
         if claim.verdict != verdict.DOES_NOT_APPLY:
             measured = f"{claim.measured} ({claim.interval})" if claim.interval != "-" else claim.measured
-            console.print(f"{claim.text}: {measured}: {claim.verdict}", highlight=False, soft_wrap=True)
+            console.print(f"{claim.text}? {claim.verdict}: {measured}", highlight=False, soft_wrap=True)
     for sentence in runs.stopped(run):
         console.print(sentence, highlight=False, soft_wrap=True)
     console.print(f"report: {run.path / 'report.html'}", highlight=False, soft_wrap=True)

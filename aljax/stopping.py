@@ -38,7 +38,7 @@ def accuracy_reached(history: History, rules: Rules) -> str | None:
     reached = history[-1]["validation_accuracy"]
     if reached < rules.accuracy:
         return None
-    return f"validation accuracy {reached:.4f} of {rules.accuracy:g}"
+    return f"validation accuracy {reached:.4f}, at least {rules.accuracy:g}"
 
 
 def no_gain(history: History, rules: Rules) -> str | None:
@@ -63,7 +63,7 @@ def stable_predictions(history: History, rules: Rules) -> str | None:
     mean = float(np.mean(kappas[-rules.window :])) if len(kappas) >= rules.window else 0.0
     if mean < rules.stability:
         return None
-    return f"mean kappa {mean:.4f} of {rules.stability:g} over {rules.window} cycles"
+    return f"mean kappa {mean:.4f} over {rules.window} cycles, at least {rules.stability:g}"
 
 
 RULES: dict[str, Callable[[History, Rules], str | None]] = {

@@ -8,7 +8,8 @@ Shapes: M images in the sub-pool, L the most images ever labeled, B the budget, 
 D features, E models of the ensemble.
 """
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -199,12 +200,13 @@ STRATEGIES: dict[str, Strategy] = {
 }
 
 
-def find(name: str, field: str = "strategy") -> Strategy:
+def find(name: str, field: str = "strategy", others: str = "") -> Strategy:
     """The strategy of a name, or a user's own.
 
     Args:
       name: a key of `STRATEGIES`, "module:function" or "path/to/file.py:function".
       field: what names it, for the error.
+      others: what else the field accepts, for the error.
 
     Returns:
       The strategy.
@@ -216,7 +218,7 @@ def find(name: str, field: str = "strategy") -> Strategy:
     if name in STRATEGIES:
         return STRATEGIES[name]
     own = 'or your own as "module:function" or "path/to/file.py:function", a function of (key, view, budget)'
-    accepted = f"one of {', '.join(STRATEGIES)}, {own}"
+    accepted = f"{others}one of {', '.join(STRATEGIES)}, {own}"
     if not all(name.rpartition(":")):
         raise Refused(f"{field}={name!r}: accepted: {accepted}")
     try:
@@ -229,6 +231,13 @@ def find(name: str, field: str = "strategy") -> Strategy:
             f"{field}={name!r}: it needs {', '.join(unknown)}; accepted: {', '.join(sorted(OF_ANY_MODEL))}"
         )
     return strategy
+
+
+def digest(names: Iterable[str]) -> str:
+    """The SHA-256 of the files of a user's own strategies among `names`, in hexadecimal digits; or ""."""
+    own = sorted({name for name in names if name not in STRATEGIES})
+    total = hashlib.sha256(b"".join(name.encode() + custom.source(find(name)) for name in own))
+    return total.hexdigest() if own else ""
 
 
 def needs_of(strategy: Strategy) -> frozenset[str]:

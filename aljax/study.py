@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 import aljax
 from aljax import config as fields
-from aljax import data, mesh, models, records, train
+from aljax import data, mesh, models, records, roles, strategies, train
 from aljax.errors import Refused
 from aljax.files import Record
 
@@ -37,7 +37,9 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
     """Loads the data set and puts it on the devices."""
     dataset = data.load(**config["dataset"])
     fields.check_fits(config, dataset)
-    records.check_same_data(workdir, data.digest(dataset))
+    records.check_same(workdir, "data_sha256", data.digest(dataset))
+    if own := strategies.digest((*roles.names_of(config, cycle=2).values(), *config["compare"])):
+        records.check_same(workdir, "strategies_sha256", own)
     mean, std = data.channel_statistics(dataset.train.images)
     more = room(config)
     train_set, test_set = (

@@ -38,7 +38,7 @@ def problems(workdir: Path) -> Iterator[str]:
     path = workdir / "config.json"
     try:
         config = json.loads(path.read_bytes())
-        for name in (*records.ENVIRONMENT, records.DATA):
+        for name in (*records.ENVIRONMENT, *records.DIGESTS):
             config.pop(name, None)
         config["train"]["milestones"] = tuple(config["train"]["milestones"])
         config["compare"] = tuple(config["compare"])

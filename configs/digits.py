@@ -1,6 +1,6 @@
 """The study in miniature: scikit-learn's 8x8 digits and a narrow ResNet-18, for two CPU cores.
 
-Run it with `python launch.py`; it takes about four minutes. To be expected: C of about -0.5
+Run it with `python launch.py`; it takes three to four minutes. To be expected: C of about -0.5
 in cycle 2 and 0.3 in cycle 10, and an accuracy of about 98 % at 500 labels.
 """
 

@@ -67,6 +67,7 @@ def test_the_paper_s_protocol_to_the_letter():
 
 REFUSALS = [
     ({"colour": 1}, "config.colour=1: unknown field; accepted: seed, trials"),
+    ({"trails": 1}, "config.trails=1: unknown field (did you mean config.trials?); accepted: seed, trials"),
     ({"train__speed": 1}, "config.train.speed=1: unknown field"),
     ({"budget": ...}, "config.budget: is missing; accepted: a whole number of at least 1"),
     ({"train__epochs": "ten"}, "config.train.epochs='ten': accepted: a whole number of at least 1"),
@@ -78,9 +79,9 @@ REFUSALS = [
     ({"budget": 501}, "config.budget=501: accepted: less than config.subset_size=500"),
     ({"uncertainty": "learning_los"}, "config.uncertainty='learning_los': accepted: one of random, "),
     ({"diversity": "coreset"}, "config.diversity='coreset': accepted: one of random, "),
-    ({"acquire": "both"}, "config.acquire='both': accepted: one of random, "),
+    ({"acquire": "both"}, "config.acquire='both': accepted: uncertainty, diversity, or one of random, "),
     ({"compare": ("margin",)}, "config.compare=('margin',): accepted: two or more different strategies"),
-    ({"compare": ("margin", "margin")}, "accepted: two or more different strategies, or ()"),
+    ({"compare": ("margin", "margin")}, "different strategies, as in ('margin', 'core_set'), or ()"),
     ({"compare": ("margin", "marge")}, "config.compare='marge': accepted: one of random, "),
     ({"uncertainty": "bald"}, "config.ensemble=1: accepted: at least 2, as config.uncertainty='bald' asks"),
     ({"compare": ("margin", "bald")}, "config.ensemble=1: accepted: at least 2, as config.compare='bald'"),

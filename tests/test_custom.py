@@ -5,7 +5,7 @@ import pytest
 
 from aljax import mesh
 from aljax.errors import Refused, RunFailed
-from aljax.strategies import OF_ONE_MODEL, View, find, needs_of, select
+from aljax.strategies import OF_ONE_MODEL, View, digest, find, needs_of, select
 
 KEY = jax.random.key(0)
 ACCEPTED = r"accepted: budget=2 positions from 0 to 3, each once, as integers$"
@@ -149,3 +149,14 @@ def test_a_need_that_no_view_meets_is_refused(own):
 def test_what_is_not_there_is_refused(name, complaint):
     with pytest.raises(Refused, match=complaint):
         find(name)
+
+
+def test_the_digest_of_a_user_s_strategies_follows_their_files(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def first(key, view, budget):\n    return range(budget)\n")
+    name = f"{path}:first"
+    assert digest(["margin", "random"]) == ""
+    before = digest(["margin", name])
+    assert before == digest([name, name])
+    path.write_text("def first(key, view, budget):\n    return range(1, budget + 1)\n")
+    assert digest([name]) not in (before, "")

@@ -33,7 +33,11 @@ CASES = {
     "unknown group": (["--config.train.speed=1"], "config.train.speed=1"),
     "wrong type": (["--config.seed=x"], "config.seed=x"),
     "wrong value": (["--config.budget=500"], "config.budget=500: accepted: less than"),
-    "no group": (["--config.train=3"], "config.train=3"),
+    "no group": (["--config.train=3"], "config.train=3: a group; accepted: its fields, train.epochs"),
+    "--config last": (
+        ["--config.budget=500", "--config=configs/digits.py"],
+        "config.budget=500: accepted: less",
+    ),
     "no such config": (["--config=configs/none.py"], "--config=configs/none.py: no such file"),
     "unknown flag": (["--wrokdir=x"], "wrokdir"),
     "argument": (["digits"], "digits: not a flag"),

@@ -259,11 +259,11 @@ def test_another_config_is_refused_with_the_fields_that_differ(tmp_path):
 
 def test_other_data_are_refused(tmp_path):
     begin(tmp_path)
-    records.check_same_data(tmp_path, "a" * 64)
+    records.check_same(tmp_path, "data_sha256", "a" * 64)
     opened(tmp_path)
-    records.check_same_data(tmp_path, "a" * 64)
+    records.check_same(tmp_path, "data_sha256", "a" * 64)
     with pytest.raises(Refused, match=r"the data set has changed .* is bbbbbbbbbbbb, was aaaaaaaaaaaa"):
-        records.check_same_data(tmp_path, "b" * 64)
+        records.check_same(tmp_path, "data_sha256", "b" * 64)
 
 
 def test_other_versions_go_on(tmp_path):
