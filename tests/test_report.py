@@ -110,7 +110,7 @@ def test_the_table_of_the_page_is_that_of_the_terminal(run, capsys):
         assert re.search(r"│ +" + r" +│ +".join(re.escape(cell) for cell in row[:6]) + r" +│", printed)
     for claim in verdict.claims(runs.load(run).config, lines):
         if claim.verdict != verdict.DOES_NOT_APPLY:
-            assert f"{claim.text}: {claim.measured}" in printed
+            assert f"{claim.text}? {claim.verdict}: {claim.measured}" in printed
 
 
 def test_the_curves_are_drawn_through_means_and_intervals(run):
