@@ -7,8 +7,8 @@ from typing import Any
 def names_of(config: Mapping[str, Any], cycle: int) -> dict[str, str]:
     """The strategies of a cycle by their roles; without a model, in cycle 1, all are random.
 
-    A strategy that acquires or is compared has a role of its own where
-    it is neither the uncertainty nor the diversity strategy.
+    A strategy that acquires or is compared has a role of its own where it is neither the
+    uncertainty nor the diversity strategy.
     """
     names = {"uncertainty": config["uncertainty"], "diversity": config["diversity"]}
     for name in (config["acquire"], *config["compare"]):
