@@ -54,7 +54,7 @@ NO_SCORES = np.empty(0, np.float32)
 
 
 def needs(*fields: str) -> Callable[[Function], Function]:
-    """Declares which fields of the view a strategy reads; only those are computed."""
+    """Declares which fields of the view a strategy reads; what nobody reads is not computed."""
 
     def declare(function: Function) -> Function:
         setattr(function, "needs", frozenset(fields))  # noqa: B010 (a function has no such attribute)

@@ -38,7 +38,7 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
     dataset = data.load(**config["dataset"])
     fields.check_fits(config, dataset)
     records.check_same(workdir, "data_sha256", data.digest(dataset))
-    if own := strategies.digest((*roles.names_of(config, cycle=2).values(), *config["compare"])):
+    if own := strategies.digest(roles.names_of(config, cycle=2).values()):
         records.check_same(workdir, "strategies_sha256", own)
     mean, std = data.channel_statistics(dataset.train.images)
     more = room(config)

@@ -73,16 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
     figures = common.compared(common.alternate(ways, options.repeats), "aljax")
     scores = common.alternate({"all scores": partial(all_scores, outputs)}, 5)["all scores"]
     share = float(np.median(scores)) / figures["aljax"]["seconds"]
-    rows: list[dict[str, object]] = [
-        {
-            "": name,
-            "images/s": len(labels) / found["seconds"],
-            "times as long": found["ratio"],
-            "from": found["ratio_low"],
-            "to": found["ratio_high"],
-        }
-        for name, found in figures.items()
-    ]
+    rows = common.rates(figures, len(labels))
     common.show(f"{len(labels):,} images, ResNet-18 of width {options.width}", rows)
     print(f"all scores together: {100 * share:.2f} % of the forward pass")
     common.write(

@@ -145,16 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not options.alone:
         ways |= peers_of(images, labels, recipe, options)
     figures = common.compared(common.alternate(ways, options.repeats), "aljax")
-    rows: list[dict[str, object]] = [
-        {
-            "": name,
-            "images/s": len(labels) / found["seconds"],
-            "times as long": found["ratio"],
-            "from": found["ratio_low"],
-            "to": found["ratio_high"],
-        }
-        for name, found in figures.items()
-    ]
+    rows = common.rates(figures, len(labels))
     common.show(f"ResNet-18, width {options.width}, {options.steps} steps of {options.batch} images", rows)
     common.write(options.out, {"options": {**vars(options), "out": None}, "train_step": figures})
 
