@@ -89,44 +89,64 @@ def _cpu_gradients(x, kernel, gradient, *, strides, padding):
         x_gradient = winograd.value(gradient, kernel[::-1, ::-1].swapaxes(2, 3))
         return x_gradient, winograd.kernel_gradient(x, gradient)
 
+    if strides != (1, 1):
+        return _strided_gradients(x, kernel, gradient, strides, padding)
     # The paddings that make each gradient as large as the array that it belongs to.
-    x_padding, kernel_padding = [], []
-    for size, window, pixels, stride, (low, _) in zip(
-        x.shape[1:3], kernel.shape[:2], gradient.shape[1:3], strides, padding, strict=True
-    ):
-        spread = (pixels - 1) * stride + 1
-        x_padding.append((window - 1 - low, size + low - spread))
-        kernel_padding.append((low, window - 1 + spread - size - low))
+    x_padding = [(n - 1 - low, n - 1 - high) for n, (low, high) in zip(kernel.shape[:2], padding, strict=True)]
     x_gradient = lax.conv_general_dilated(
-        gradient,
-        kernel[::-1, ::-1].swapaxes(2, 3),
-        (1, 1),
-        x_padding,
-        lhs_dilation=strides,
-        dimension_numbers=LAYOUT,
+        gradient, kernel[::-1, ::-1].swapaxes(2, 3), (1, 1), x_padding, dimension_numbers=LAYOUT
     )
     kernel_gradient = lax.conv_general_dilated(
-        x.transpose(3, 1, 2, 0),
-        gradient.transpose(1, 2, 0, 3),
-        (1, 1),
-        kernel_padding,
-        rhs_dilation=strides,
-        dimension_numbers=LAYOUT,
+        x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), (1, 1), padding, dimension_numbers=LAYOUT
     )
     return x_gradient, kernel_gradient.transpose(1, 2, 0, 3)
 
 
+def _strided_gradients(x, kernel, gradient, strides, padding):
+    """With strides s and t, pixels i, i + s, i + 2s ... of x meet every s-th row of the kernel alone.
+
+    So the gradient of x is made of s t small convolutions of stride 1, without a multiplication by 0.
+    """
+    patches = _patches(x, kernel.shape[:2], strides, padding)
+    kernel_gradient = jnp.einsum("bijp,bijd->pd", patches, gradient).reshape(kernel.shape)
+
+    counts = [
+        -(-(size + low + high) // stride)
+        for size, (low, high), stride in zip(x.shape[1:3], padding, strides, strict=True)
+    ]
+
+    def phase(i, j):
+        taps = kernel[i :: strides[0], j :: strides[1]]
+        if not taps.size:
+            return jnp.zeros((x.shape[0], *counts, x.shape[3]), x.dtype)
+        around = [
+            (n - 1, count - pixels)
+            for n, count, pixels in zip(taps.shape[:2], counts, gradient.shape[1:3], strict=True)
+        ]
+        return _value(gradient, taps[::-1, ::-1].swapaxes(2, 3), strides=(1, 1), padding=around)
+
+    rows = [jnp.stack([phase(i, j) for j in range(strides[1])], axis=3) for i in range(strides[0])]
+    shape = x.shape[0], counts[0] * strides[0], counts[1] * strides[1], x.shape[3]
+    whole = jnp.stack(rows, axis=2).reshape(shape)
+    top, left = padding[0][0], padding[1][0]
+    return whole[:, top : top + x.shape[1], left : left + x.shape[2]], kernel_gradient
+
+
 def _patches_value(x, kernel, *, strides, padding):
+    return _patches(x, kernel.shape[:2], strides, padding) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def _patches(x, window, strides, padding):
+    """What each pixel out is made of, [B, I, J, h w C]."""
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    height, width = kernel.shape[:2]
+    height, width = window
     rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
     shifted = [
         x[:, i : i + rows : strides[0], j : j + columns : strides[1]]
         for i in range(height)
         for j in range(width)
     ]
-    patches = jnp.concatenate(shifted, axis=-1)
-    return patches @ kernel.reshape(-1, kernel.shape[-1])
+    return jnp.concatenate(shifted, axis=-1)
 
 
 def for_flax(
