@@ -4,10 +4,11 @@ Inside a loop (and an epoch is one) XLA's CPU backend has its fast convolution o
 layout [B, H, W, C] * [h, w, C, D] -> [B, I, J, D] and for images no smaller than the window;
 it brings other cases into that form in the outermost computation alone. The automatic
 gradients are other cases, and run up to 60 times slower. So on a CPU the gradients are
-written in that layout here, tiny images are multiplied as patches, and 3x3 windows over many
-channels go the way of winograd.py. GPU and TPU keep XLA's own. Under `jax.vmap` over kernels
-(an ensemble of networks) XLA makes one grouped convolution of many, which its CPU backend has
-no fast form for; there one follows another.
+written in that layout here, tiny images are multiplied as patches, strides are taken apart
+into convolutions without any, and 3x3 windows over many channels go the way of winograd.py.
+GPU and TPU keep XLA's own. Under `jax.vmap` over kernels (an ensemble of networks) XLA makes
+one grouped convolution of many, which its CPU backend has no fast form for; there one follows
+another.
 
 Shapes: B examples, H x W pixels in, I x J pixels out, h x w window, C channels in, D out.
 """
@@ -85,14 +86,15 @@ def _cpu_gradients(x, kernel, gradient, *, strides, padding):
     if _is_tiny(x, kernel):
         function = partial(_patches_value, strides=strides, padding=padding)
         return _automatic_gradients(function, x, kernel, gradient)
-    if winograd.suits(x, kernel, strides, padding):
-        x_gradient = winograd.value(gradient, kernel[::-1, ::-1].swapaxes(2, 3))
-        return x_gradient, winograd.kernel_gradient(x, gradient)
-
     if strides != (1, 1):
         return _strided_gradients(x, kernel, gradient, strides, padding)
+    if winograd.suits(x, kernel, strides, padding):
+        return winograd.x_gradient(kernel, gradient), winograd.kernel_gradient(x, gradient)
+
     # The paddings that make each gradient as large as the array that it belongs to.
-    x_padding = [(n - 1 - low, n - 1 - high) for n, (low, high) in zip(kernel.shape[:2], padding, strict=True)]
+    x_padding = [
+        (n - 1 - low, n - 1 - high) for n, (low, high) in zip(kernel.shape[:2], padding, strict=True)
+    ]
     x_gradient = lax.conv_general_dilated(
         gradient, kernel[::-1, ::-1].swapaxes(2, 3), (1, 1), x_padding, dimension_numbers=LAYOUT
     )
@@ -103,14 +105,16 @@ def _cpu_gradients(x, kernel, gradient, *, strides, padding):
 
 
 def _strided_gradients(x, kernel, gradient, strides, padding):
-    """With strides s and t, pixels i, i + s, i + 2s ... of x meet every s-th row of the kernel alone.
+    """Those of a convolution with strides s down and t across.
 
-    So the gradient of x is made of s t small convolutions of stride 1, without a multiplication by 0.
+    Row i of the kernel meets rows i, i + s, i + 2s ... of the padded x alone, and likewise across.
+    So each of the s t phases of x has its own few rows and columns of the kernel, and its gradient
+    is a small convolution of stride 1. That of the kernel is one product with the patches of x.
     """
     patches = _patches(x, kernel.shape[:2], strides, padding)
-    kernel_gradient = jnp.einsum("bijp,bijd->pd", patches, gradient).reshape(kernel.shape)
+    kernel_gradient = jnp.einsum("bijd,bijp->dp", gradient, patches).T.reshape(kernel.shape)
 
-    counts = [
+    counts = [  # pixels of a phase, down and across
         -(-(size + low + high) // stride)
         for size, (low, high), stride in zip(x.shape[1:3], padding, strides, strict=True)
     ]
@@ -126,8 +130,8 @@ def _strided_gradients(x, kernel, gradient, strides, padding):
         return _value(gradient, taps[::-1, ::-1].swapaxes(2, 3), strides=(1, 1), padding=around)
 
     rows = [jnp.stack([phase(i, j) for j in range(strides[1])], axis=3) for i in range(strides[0])]
-    shape = x.shape[0], counts[0] * strides[0], counts[1] * strides[1], x.shape[3]
-    whole = jnp.stack(rows, axis=2).reshape(shape)
+    height, width = (count * stride for count, stride in zip(counts, strides, strict=True))
+    whole = jnp.stack(rows, axis=2).reshape(x.shape[0], height, width, x.shape[3])
     top, left = padding[0][0], padding[1][0]
     return whole[:, top : top + x.shape[1], left : left + x.shape[2]], kernel_gradient
 

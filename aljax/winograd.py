@@ -44,18 +44,29 @@ def suits(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: ob
 
 def value(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The convolution of x [N, H, W, C] with a kernel [3, 3, C, D], zeros around: [N, H, W, D]."""
+    return _convolved(x, kernel, "pc,cd->pd")
+
+
+def x_gradient(kernel: jax.Array, gradient: jax.Array) -> jax.Array:
+    """The gradient of x, [N, H, W, C], from a kernel [3, 3, C, D] and the gradient of the value."""
+    # Transposing inside the product is free; transposing the kernel before costs more than the product.
+    return _convolved(gradient, kernel[::-1, ::-1], "pd,cd->pc")
+
+
+def _convolved(x: jax.Array, kernel: jax.Array, product: str) -> jax.Array:
     products = _both_ways(_kernel_in, [[kernel[i, j] for j in range(3)] for i in range(3)])
 
     def part(x):  # [S, N, H, W, C] to [S, N, H, W, D]
         shards, images, height, width, _ = x.shape
         tiles = _tiles_in(x.reshape(-1, *x.shape[2:]))
-        out = _both_ways(_out, _each(lambda d, k: d.reshape(-1, d.shape[-1]) @ k, tiles, products))
+        multiplied = _each(lambda d, k: jnp.einsum(product, d.reshape(-1, d.shape[-1]), k), tiles, products)
+        out = _both_ways(_out, multiplied)
         shape = (shards, images, height // 2, width // 2, -1)
         rows = [jnp.stack([pixel.reshape(shape) for pixel in row], axis=4) for row in out]
         return jnp.stack(rows, axis=3).reshape(shards, images, height, width, -1)
 
     parts = lax.map(part, _parts(x))
-    return parts.swapaxes(0, 1).reshape(*x.shape[:3], kernel.shape[-1])
+    return parts.swapaxes(0, 1).reshape(*x.shape[:3], -1)
 
 
 def kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:

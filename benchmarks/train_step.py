@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = common.parser(__doc__)
     add_setting(parser)
     parser.add_argument("--batch", type=int, default=128, help="images in a step")
-    parser.add_argument("--steps", type=int, default=2, help="in an epoch")
+    parser.add_argument("--steps", type=int, default=8, help="in an epoch")
     parser.add_argument("--workers", type=int, default=2, help="of the DataLoader")
     parser.add_argument("--loader", action="store_true", help="measure the usual research loop too")
     parser.add_argument("--compile", action="store_true", help="measure torch.compile too")
