@@ -4,9 +4,8 @@ Inside a loop (and an epoch is one) XLA's CPU backend has its fast convolution o
 layout [B, H, W, C] * [h, w, C, D] -> [B, I, J, D] and for images no smaller than the window;
 it brings other cases into that form in the outermost computation alone. The automatic
 gradients are other cases, and run up to 60 times slower. So on a CPU the gradients are
-written in that layout here, tiny images are multiplied as patches, strides are taken apart
-into convolutions without any, and 3x3 windows over many channels go the way of winograd.py.
-GPU and TPU keep XLA's own. Under `jax.vmap` over kernels (an ensemble of networks) XLA makes
+written in that layout here, tiny images and strides are multiplied as patches, and 3x3
+windows over many channels go the way of winograd.py. GPU and TPU keep XLA's own. Under `jax.vmap` over kernels (an ensemble of networks) XLA makes
 one grouped convolution of many, which its CPU backend has no fast form for; there one follows
 another.
 
@@ -83,11 +82,9 @@ def _cpu_value(x, kernel, *, strides, padding):
 
 
 def _cpu_gradients(x, kernel, gradient, *, strides, padding):
-    if _is_tiny(x, kernel):
+    if _is_tiny(x, kernel) or strides != (1, 1):
         function = partial(_patches_value, strides=strides, padding=padding)
         return _automatic_gradients(function, x, kernel, gradient)
-    if strides != (1, 1):
-        return _strided_gradients(x, kernel, gradient, strides, padding)
     if winograd.suits(x, kernel, strides, padding):
         return winograd.x_gradient(kernel, gradient), winograd.kernel_gradient(x, gradient)
 
@@ -102,38 +99,6 @@ def _cpu_gradients(x, kernel, gradient, *, strides, padding):
         x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), (1, 1), padding, dimension_numbers=LAYOUT
     )
     return x_gradient, kernel_gradient.transpose(1, 2, 0, 3)
-
-
-def _strided_gradients(x, kernel, gradient, strides, padding):
-    """Those of a convolution with strides s down and t across.
-
-    Row i of the kernel meets rows i, i + s, i + 2s ... of the padded x alone, and likewise across.
-    So each of the s t phases of x has its own few rows and columns of the kernel, and its gradient
-    is a small convolution of stride 1. That of the kernel is one product with the patches of x.
-    """
-    patches = _patches(x, kernel.shape[:2], strides, padding)
-    kernel_gradient = jnp.einsum("bijd,bijp->dp", gradient, patches).T.reshape(kernel.shape)
-
-    counts = [  # pixels of a phase, down and across
-        -(-(size + low + high) // stride)
-        for size, (low, high), stride in zip(x.shape[1:3], padding, strides, strict=True)
-    ]
-
-    def phase(i, j):
-        taps = kernel[i :: strides[0], j :: strides[1]]
-        if not taps.size:
-            return jnp.zeros((x.shape[0], *counts, x.shape[3]), x.dtype)
-        around = [
-            (n - 1, count - pixels)
-            for n, count, pixels in zip(taps.shape[:2], counts, gradient.shape[1:3], strict=True)
-        ]
-        return _value(gradient, taps[::-1, ::-1].swapaxes(2, 3), strides=(1, 1), padding=around)
-
-    rows = [jnp.stack([phase(i, j) for j in range(strides[1])], axis=3) for i in range(strides[0])]
-    height, width = (count * stride for count, stride in zip(counts, strides, strict=True))
-    whole = jnp.stack(rows, axis=2).reshape(x.shape[0], height, width, x.shape[3])
-    top, left = padding[0][0], padding[1][0]
-    return whole[:, top : top + x.shape[1], left : left + x.shape[2]], kernel_gradient
 
 
 def _patches_value(x, kernel, *, strides, padding):
