@@ -4,9 +4,10 @@ Inside a loop (and an epoch is one) XLA's CPU backend has its fast convolution o
 layout [B, H, W, C] * [h, w, C, D] -> [B, I, J, D] and for images no smaller than the window;
 it brings other cases into that form in the outermost computation alone. The automatic
 gradients are other cases, and run up to 60 times slower. So on a CPU the gradients are
-written in that layout here, tiny images and strides are multiplied as patches, and 3x3
-windows over many channels go the way of winograd.py. GPU and TPU keep XLA's own. Under `jax.vmap` over kernels (an ensemble of networks) XLA makes
-one grouped convolution of many, which its CPU backend has no fast form for; there one follows
+written in that layout here, tiny images and the gradients of strided convolutions are
+multiplied as patches, and 3x3 windows over many channels go the way of winograd.py. GPU and
+TPU keep XLA's own. Under `jax.vmap` over kernels (an ensemble of networks) XLA makes one
+grouped convolution of many, which its CPU backend has no fast form for; there one follows
 another.
 
 Shapes: B examples, H x W pixels in, I x J pixels out, h x w window, C channels in, D out.
@@ -102,20 +103,16 @@ def _cpu_gradients(x, kernel, gradient, *, strides, padding):
 
 
 def _patches_value(x, kernel, *, strides, padding):
-    return _patches(x, kernel.shape[:2], strides, padding) @ kernel.reshape(-1, kernel.shape[-1])
-
-
-def _patches(x, window, strides, padding):
-    """What each pixel out is made of, [B, I, J, h w C]."""
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    height, width = window
+    height, width = kernel.shape[:2]
     rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
     shifted = [
         x[:, i : i + rows : strides[0], j : j + columns : strides[1]]
         for i in range(height)
         for j in range(width)
     ]
-    return jnp.concatenate(shifted, axis=-1)
+    patches = jnp.concatenate(shifted, axis=-1)
+    return patches @ kernel.reshape(-1, kernel.shape[-1])
 
 
 def for_flax(
