@@ -66,7 +66,7 @@ def test_no_gradient_in_a_loop_is_left_to_the_slow_path():
 
 
 def test_gradients_of_strided_convolutions_are_products():
-    """Beside other operations, XLA's convolutions of odd sizes gave other numbers from call to call."""
+    """Small convolutions in their place gave other numbers from call to call inside the whole network."""
 
     def gradients(x, kernel):
         return jax.grad(lambda x, k: (conv(x, k, (2, 2), ((1, 1), (1, 1))) ** 2).sum(), (0, 1))(x, kernel)
