@@ -419,9 +419,8 @@ def test_a_warm_start_begins_with_the_weights_of_the_cycle_before(small, tmp_pat
 
 def test_a_warm_start_goes_on_when_killed(small, tmp_path):
     # At the usual rate so narrow a network may explode, with plain convolutions too.
-    start = changed(small, trials=1, train__learning_rate=0.01)
-    config = changed(start, warm_start=True)
-    experiment.run(start, tmp_path / "cold")
+    experiment.run(changed(small, trials=1, train__learning_rate=0.01), tmp_path / "cold")
+    config = changed(small, trials=1, train__learning_rate=0.01, warm_start=True)
     experiment.run(config, tmp_path / "whole")
     whole, cold = lines_of(tmp_path / "whole"), lines_of(tmp_path / "cold")
     assert whole[0] == cold[0]
