@@ -112,7 +112,9 @@ def _patches_value(x, kernel, *, strides, padding):
         for j in range(width)
     ]
     patches = jnp.concatenate(shifted, axis=-1)
-    return patches @ kernel.reshape(-1, kernel.shape[-1])
+    # Two axes alone: with four, XLA writes a transposed copy of the gradient, and slowly.
+    products = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
+    return products.reshape(*patches.shape[:-1], -1)
 
 
 def for_flax(

@@ -1,6 +1,7 @@
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax import lax
 
@@ -26,6 +27,7 @@ CASES = [  # size, window, stride, padding
 
 MANY = [  # channels in and out, with 3x3 windows: those of winograd.py
     ((4, 6), (64, 65)),
+    ((14, 10), (65, 64)),
     ((16, 16), (64, 64)),
 ]
 CHANNELS = [(*case, (5, 6)) for case in CASES] + [(size, (3, 3), 1, 1, many) for size, many in MANY]
@@ -48,6 +50,36 @@ def test_equals_the_plain_convolution(size, window, stride, pad, channels):
     chex.assert_trees_all_close(value, expected, atol=1e-4)
     cotangent = jax.random.normal(keys[2], expected.shape) / size[0]
     chex.assert_trees_all_close(gradients(cotangent), expected_gradients(cotangent), atol=2e-5)
+
+
+@pytest.mark.parametrize("size", [32, 16, 8, 4])
+def test_rounding_of_many_channels(size):
+    """Beside the convolution in float64: relative root mean square errors, as winograd.py claims them."""
+    rng = np.random.default_rng(0)
+    channels = 2048 // size
+    x = np.maximum(rng.normal(size=(4, size, size, channels)), 0)
+    kernel = rng.normal(size=(3, 3, channels, channels)) / channels**0.5 / 3
+    cotangent = rng.normal(size=x.shape)
+
+    def plain(x, kernel):
+        return lax.conv_general_dilated(
+            x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    def results(function, dtype):
+        value, gradients = jax.vjp(function, jnp.asarray(x, dtype), jnp.asarray(kernel, dtype))
+        arrays = value, *gradients(jnp.asarray(cotangent, dtype))
+        return [np.asarray(array, np.float64) for array in arrays]
+
+    def errors(function):
+        found = results(function, jnp.float32)
+        return [np.sqrt(np.mean((a - b) ** 2) / np.mean(b**2)) for a, b in zip(found, exact, strict=True)]
+
+    with jax.enable_x64(True):
+        exact = results(plain, jnp.float64)
+    value, x_gradient, kernel_gradient = errors(lambda x, k: conv(x, k, (1, 1), ((1, 1), (1, 1))))
+    assert max(value, x_gradient) < 1e-6
+    assert kernel_gradient < 2e-6
 
 
 def test_no_gradient_in_a_loop_is_left_to_the_slow_path():
