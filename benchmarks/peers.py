@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import nn
 from torch.nn import functional
 
@@ -155,30 +156,41 @@ def on_device(arrays: Sequence[torch.Tensor], recipe: Recipe, count: int) -> Bat
 
 
 class FromPillow(torch.utils.data.Dataset):
-    """One image after another, through Pillow and torchvision, as most research code has it."""
+    """One image after another, cropped and mirrored by Pillow, as most research code has it."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, mean: Any, std: Any, recipe: Recipe):
-        from torchvision import transforms
-
         self.images, self.labels = images, labels
-        steps: list[Any] = [transforms.RandomCrop(images.shape[1], recipe.pad)]
-        steps += [transforms.RandomHorizontalFlip()] if recipe.flip else []
-        steps += [transforms.ToTensor(), transforms.Normalize(mean / 255, std / 255)]
-        self.transform = transforms.Compose(steps)
+        self.mean, self.std = mean, std
+        self.recipe = recipe
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        from PIL import Image
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        size, pad = self.images.shape[1], self.recipe.pad
+        left, top = torch.randint(0, 2 * pad + 1, (2,)).tolist()
+        image = ImageOps.expand(Image.fromarray(self.images[index]), pad)
+        image = image.crop((left, top, left + size, top + size))
+        if self.recipe.flip and torch.rand(()) < 0.5:
+            image = ImageOps.mirror(image)
+        pixels = (np.asarray(image, np.float32) - self.mean) / self.std
+        return torch.from_numpy(pixels).permute(2, 0, 1), int(self.labels[index])
 
-        return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
 
-
-def from_loader(dataset: FromPillow, recipe: Recipe, workers: int, device: str) -> Batches:
-    """The batches of an epoch from a DataLoader."""
-    loader: Any = torch.utils.data.DataLoader(
-        dataset, recipe.batch_size, shuffle=True, num_workers=workers, pin_memory=device == "cuda"
+def loader(dataset: FromPillow, recipe: Recipe, workers: int, device: str) -> Any:
+    """A DataLoader whose workers stay; they are not forked, as JAX runs threads."""
+    return torch.utils.data.DataLoader(
+        dataset,
+        recipe.batch_size,
+        shuffle=True,
+        num_workers=workers,
+        pin_memory=device == "cuda",
+        persistent_workers=True,
+        multiprocessing_context="spawn",
     )
-    for images, labels in loader:
+
+
+def from_loader(batches: Any, device: str) -> Batches:
+    """The batches of an epoch from a DataLoader, on the device."""
+    for images, labels in batches:
         yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)

@@ -116,7 +116,8 @@ def peers_of(
         add("bfloat16, on the device, compiled", near, autocast=True, compiled=True)
     if options.loader:
         dataset = peers.FromPillow(images, labels, MEAN, STD, recipe)
-        add("float32, DataLoader", partial(peers.from_loader, dataset, recipe, options.workers, device))
+        loader = peers.loader(dataset, recipe, options.workers, device)
+        add("float32, DataLoader", partial(peers.from_loader, loader, device))
     return ways
 
 
