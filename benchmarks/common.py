@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -49,24 +49,30 @@ def seconds(function: Callable[[], object]) -> float:
 
 
 def alternate(
-    functions: Mapping[str, Callable[[], object]], repeats: int, warm_up: bool = True
+    functions: Mapping[str, Callable[[], object]],
+    repeats: int,
+    warm_up: Literal["never", "once", "each time"] = "once",
 ) -> dict[str, list[float]]:
     """Times functions in turn, round after round, so that a slow moment of the machine meets all.
 
     Args:
       functions: by name; each is called once in a round.
       repeats: the number of rounds.
-      warm_up: call each once before, untimed, so that nothing compiles in the first round.
+      warm_up: when a function is called untimed before: "once", so that nothing compiles in the
+        first round; "each time" that it is timed, so that it finds memory and caches as it left
+        them, like an epoch that follows an epoch; or "never".
 
     Returns:
       Seconds, [repeats] for each name.
     """
-    if warm_up:
+    if warm_up == "once":
         for function in functions.values():
-            jax.block_until_ready(function())
+            seconds(function)
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats):
         for name, function in functions.items():
+            if warm_up == "each time":
+                seconds(function)
             times[name].append(seconds(function))
     return times
 

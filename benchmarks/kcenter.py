@@ -222,7 +222,7 @@ def measure(size: Size, kind: str, repeats: int, bandwidth: float) -> dict[str, 
 
     for name in runs:
         memory[name] = common.peak_memory(partial(keep_picks, name))
-    times = common.alternate(runs, repeats, warm_up=False)
+    times = common.alternate(runs, repeats, warm_up="never")
     for name, taken in times.items():
         times[name] = [seconds * size.budget / len(picks[name]) for seconds in taken]
     figures: dict[str, Any] = common.compared(times, base)

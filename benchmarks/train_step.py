@@ -145,7 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
     ways: dict[str, Callable[[], object]] = {"aljax": ours(given, recipe)}
     if not options.alone:
         ways |= peers_of(images, labels, recipe, options)
-    figures = common.compared(common.alternate(ways, options.repeats), "aljax")
+    figures = common.compared(common.alternate(ways, options.repeats, warm_up="each time"), "aljax")
     rows = common.rates(figures, len(labels))
     common.show(f"ResNet-18, width {options.width}, {options.steps} steps of {options.batch} images", rows)
     common.write(options.out, {"options": {**vars(options), "out": None}, "train_step": figures})

@@ -13,10 +13,14 @@ from benchmarks import common, faults, growth, kcenter, paper, scoring, train_st
 COMPILED = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 
-def test_functions_take_turns():
+@pytest.mark.parametrize(
+    ("warm_up", "expected"), [("never", "abab"), ("once", "ab" + "abab"), ("each time", "aabb" + "aabb")]
+)
+def test_functions_take_turns(warm_up, expected):
     calls = []
-    times = common.alternate({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=2)
-    assert calls == list("ab" + "abab")  # one round to warm up
+    functions = {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}
+    times = common.alternate(functions, repeats=2, warm_up=warm_up)
+    assert calls == list(expected)
     assert {name: len(taken) for name, taken in times.items()} == {"a": 2, "b": 2}
     assert min(times["a"] + times["b"]) > 0
 
