@@ -20,6 +20,8 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
+from aljax.mesh import everywhere
+
 CENTERS_AT_ONCE = 128  # in a matrix product
 FIRST_LOOK = 1 / 8  # of the centers to begin with: a bound for every candidate
 
@@ -70,7 +72,8 @@ def k_center_greedy(
       is_center: the points that are centers to begin with, [P] bool.
       is_candidate: the points that may be taken, [P] bool; a center may be one of them.
       budget: how many to take, at least 1.
-      mesh: one-dimensional; over its devices the candidates are spread. None: one device.
+      mesh: one-dimensional; over its devices the candidates are spread, and each has a copy of the
+        features. None: one device.
 
     Returns:
       Indices of points in the order in which they were taken, [budget] int32.
@@ -114,7 +117,8 @@ def search(
     on_each = len(candidates) // mesh.size
     front_size = min(on_each, front_size or min(max(on_each // 32, 256), 4096))
     count = np.int32(len(center_rows))
-    return _greedy(features, candidates, centers, count, budget=budget, mesh=mesh, front_size=front_size)
+    rows = jax.device_put(features, everywhere(mesh))
+    return _greedy(rows, candidates, centers, count, budget=budget, mesh=mesh, front_size=front_size)
 
 
 @jax.jit

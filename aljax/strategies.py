@@ -22,6 +22,7 @@ from aljax import probcover as covering
 from aljax import typiclust as typical
 from aljax.errors import Refused, RunFailed
 from aljax.kcenter import k_center_greedy
+from aljax.mesh import of_own_memory
 
 
 class View(NamedTuple):
@@ -120,7 +121,7 @@ def core_set(key: jax.Array, view: View, budget: int) -> Selection:
         is_center=(row >= view.subset_size) & (row < view.subset_size + view.num_labeled),
         is_candidate=row < view.subset_size,
         budget=budget,
-        mesh=view.mesh,
+        mesh=of_own_memory(view.mesh),
     )
     return Selection(np.asarray(chosen), NO_SCORES)
 
@@ -134,7 +135,7 @@ def robust_core_set(key: jax.Array, view: View, budget: int) -> Selection:
     Source: Sener & Savarese, ICLR 2018, section 4 and algorithm 2.
     """
     candidates, labeled = _features(view)
-    cover = robust.robust_k_center(candidates, labeled, budget, view.mesh)
+    cover = robust.robust_k_center(candidates, labeled, budget, of_own_memory(view.mesh))
     note = cover.unsolved and (
         f"the best feasible answer, of radius {cover.radius:.6g} where the greedy one has "
         f"{cover.greedy_radius:.6g} and none less than {cover.bound:.6g}: {cover.unsolved}"

@@ -200,11 +200,14 @@ def measure(size: Size, kind: str, repeats: int, bandwidth: float) -> dict[str, 
         )
         return picks
 
-    for count in sorted({1, len(jax.local_devices())} if size.points <= MOST_COPIED else {1}):
+    most = len(jax.local_devices()) if size.points <= MOST_COPIED else 1
+    for count in sorted({1, most}):
         name = f"aljax, {count} device{'s' if count > 1 else ''}"
-        runs[name] = partial(run_aljax, name, mesh.local(count, batch_size=count))
+        devices = mesh.local(count, batch_size=count)
+        runs[name] = partial(run_aljax, name, devices)
         runs[name]()  # compiles
-    base = name
+        if mesh.of_own_memory(devices) == devices:
+            base = name  # the most devices that Core-set would use
     absent = [name for name in size.rivals if name in PACKAGES and common.version(name) is None]
     for name in size.rivals:
         if name == "plain loop":

@@ -10,6 +10,7 @@ from aljax.errors import Refused, RunFailed
 from aljax.strategies import STRATEGIES, View, find, needs_of, select
 
 KEY = jax.random.key(0)
+FEATURES = ("features", "labeled_features")
 
 
 def view(subset_size=4, **fields):
@@ -83,6 +84,17 @@ def test_core_set_goes_away_from_the_labeled():
 def test_core_set_ignores_rows_that_are_not_labeled_yet():
     given = view(**FAR, labeled_features=jnp.array([[0.0], [9.0]]), num_labeled=1)
     assert list(select("core_set", KEY, given, 1).chosen) == [2]
+
+
+def test_on_a_cpu_one_device_looks_for_core_set_s_centers():
+    """Whatever devices hold the features."""
+    both = mesh.local(2, 2)
+    assert mesh.of_own_memory(both) == mesh.local(1, 2)
+    given = any_view(num_labeled=2, capacity=4)
+    there = {name: jax.device_put(getattr(given, name), mesh.spread(both)) for name in FEATURES}
+    for name in ("core_set", "robust_core_set"):
+        chosen = select(name, KEY, given, 3).chosen
+        assert list(select(name, KEY, given._replace(mesh=both, **there), 3).chosen) == list(chosen)
 
 
 def test_random_is_uniform_and_needs_no_model():
