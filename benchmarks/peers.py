@@ -97,10 +97,10 @@ class Training:
             weight_decay=recipe.weight_decay,
         )
 
-    def steps(self, batches: Batches) -> None:
+    def epoch(self, batches: Callable[[], Batches]) -> None:
         """A step on each batch: images [B, C, H, W], standardized, and labels [B]."""
         self.networks.train()
-        for images, labels in batches:
+        for images, labels in batches():
             with torch.autocast(self.device, torch.bfloat16, enabled=self.autocast):
                 logits, predicted = self.forward(images)
             loss = loss_of(logits.float(), predicted.float(), labels, self.recipe)

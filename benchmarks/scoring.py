@@ -42,17 +42,19 @@ def ours(given: Setting, chunk: int) -> Callable[[], dict[str, jax.Array]]:
 
 
 def peers_of(images: np.ndarray, options: argparse.Namespace) -> dict[str, Callable[[], object]]:
-    """The forward pass of PyTorch in two precisions, by name."""
+    """The forward pass of PyTorch in the precisions that the options ask for, by name."""
+    if not options.against:
+        return {}
     import torch
 
     from benchmarks import peers
-    from benchmarks.train_step import MEAN, RECIPE, STD
+    from benchmarks.train_step import MEAN, RECIPE, STD, WAYS
 
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
     arrays = [torch.tensor(array, device=device) for array in (images, MEAN, STD)]
     ways: dict[str, Callable[[], object]] = {}
-    for name, autocast in (("float32", False), ("bfloat16", True)):
-        training = peers.Training(RECIPE, 10, options.width, device, autocast, compiled=False)
+    for name in options.against:
+        training = peers.Training(RECIPE, 10, options.width, device, **WAYS[name])
         ways[f"PyTorch {name}"] = partial(training.predict, arrays[0], options.chunk, *arrays[1:])
     return ways
 
@@ -60,16 +62,14 @@ def peers_of(images: np.ndarray, options: argparse.Namespace) -> dict[str, Calla
 def main(arguments: list[str] | None = None) -> None:
     """Runs all of it."""
     parser = common.parser(__doc__)
-    add_setting(parser)
+    add_setting(parser, ("float32", "bfloat16"))
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--chunk", type=int, default=512, help="images in one pass")
     options = parser.parse_args(arguments)
     images, labels = synthetic(options.images)
     forward = ours(setting(images, labels, options, options.chunk), options.chunk)
     outputs = jax.block_until_ready(forward())
-    ways: dict[str, Callable[[], object]] = {"aljax": forward}
-    if not options.alone:
-        ways |= peers_of(images, options)
+    ways = {"aljax": forward, **peers_of(images, options)}
     figures = common.compared(common.alternate(ways, options.repeats), "aljax")
     scores = common.alternate({"all scores": partial(all_scores, outputs)}, 5)["all scores"]
     share = float(np.median(scores)) / figures["aljax"]["seconds"]

@@ -8,7 +8,7 @@ how many times as long as aljax a way takes.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -42,6 +42,12 @@ def synthetic(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return rng.integers(0, 256, (count, 32, 32, 3), np.uint8), rng.integers(0, 10, count).astype(np.int32)
 
 
+WAYS = {  # to run PyTorch: images from a DataLoader, else they lie on the device
+    "float32": {"autocast": False, "compiled": False},
+    "bfloat16": {"autocast": True, "compiled": False},
+    "compiled": {"autocast": True, "compiled": True},
+    "loader": {"autocast": False, "compiled": False},
+}
 MEAN, STD = np.full(3, 120, np.float32), np.full(3, 64, np.float32)  # about those of CIFAR-10
 
 
@@ -96,7 +102,9 @@ def ours(given: Setting, recipe: train.Recipe) -> Callable[[], object]:
 def peers_of(
     images: np.ndarray, labels: np.ndarray, recipe: train.Recipe, options: argparse.Namespace
 ) -> dict[str, Callable[[], object]]:
-    """An epoch of PyTorch in several ways, by name."""
+    """An epoch of PyTorch in each of the ways that the options ask for, by name."""
+    if not options.against:
+        return {}
     import torch
 
     from benchmarks import peers
@@ -104,47 +112,43 @@ def peers_of(
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
     arrays = [torch.tensor(a, device=device) for a in (images, labels.astype(np.int64), MEAN, STD)]
     ways: dict[str, Callable[[], object]] = {}
-
-    def add(name: str, batches: Callable[[], Any], autocast: bool = False, compiled: bool = False) -> None:
-        training = peers.Training(recipe, 10, options.width, device, autocast, compiled)
-        ways[f"PyTorch {name}"] = lambda: training.steps(batches())
-
-    near = partial(peers.on_device, arrays, recipe, len(labels))
-    add("float32, on the device", near)
-    add("bfloat16, on the device", near, autocast=True)
-    if options.compile:
-        add("bfloat16, on the device, compiled", near, autocast=True, compiled=True)
-    if options.loader:
-        dataset = peers.FromPillow(images, labels, MEAN, STD, recipe)
-        loader = peers.loader(dataset, recipe, options.workers, device)
-        add("float32, DataLoader", partial(peers.from_loader, loader, device))
+    for name in options.against:
+        batches: Callable[[], Any] = partial(peers.on_device, arrays, recipe, len(labels))
+        if name == "loader":
+            dataset = peers.FromPillow(images, labels, MEAN, STD, recipe)
+            loader = peers.loader(dataset, recipe, options.workers, device)
+            batches = partial(peers.from_loader, loader, device)
+        training = peers.Training(recipe, 10, options.width, device, **WAYS[name])
+        ways[f"PyTorch {name}"] = partial(training.epoch, batches)
     return ways
 
 
-def add_setting(parser: argparse.ArgumentParser) -> None:
-    """The options that the benchmarks of the networks share."""
+def add_setting(parser: argparse.ArgumentParser, ways: Collection[str]) -> None:
+    """The options that the benchmarks of the networks share; PyTorch can be run in these ways."""
     parser.add_argument("--device", choices=("cpu", "gpu"), help="by default a GPU where there is one")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--alone", action="store_true", help="aljax alone, without PyTorch")
+    parser.add_argument(
+        "--against",
+        nargs="*",
+        choices=ways,
+        default=["float32", "bfloat16"],
+        help="ways to run PyTorch; without a name, none",
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs all of it."""
     parser = common.parser(__doc__)
-    add_setting(parser)
+    add_setting(parser, WAYS)
     parser.add_argument("--batch", type=int, default=128, help="images in a step")
     parser.add_argument("--steps", type=int, default=8, help="in an epoch")
     parser.add_argument("--workers", type=int, default=2, help="of the DataLoader")
-    parser.add_argument("--loader", action="store_true", help="measure the usual research loop too")
-    parser.add_argument("--compile", action="store_true", help="measure torch.compile too")
     options = parser.parse_args(arguments)
     recipe = RECIPE._replace(batch_size=options.batch)
     images, labels = synthetic(options.batch * options.steps)
     given = setting(images, labels, options, options.batch)
-    ways: dict[str, Callable[[], object]] = {"aljax": ours(given, recipe)}
-    if not options.alone:
-        ways |= peers_of(images, labels, recipe, options)
+    ways = {"aljax": ours(given, recipe), **peers_of(images, labels, recipe, options)}
     figures = common.compared(common.alternate(ways, options.repeats, warm_up="each time"), "aljax")
     rows = common.rates(figures, len(labels))
     common.show(f"ResNet-18, width {options.width}, {options.steps} steps of {options.batch} images", rows)

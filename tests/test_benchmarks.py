@@ -129,7 +129,7 @@ def test_the_study_in_pieces_gives_the_same_bytes(tmp_path, capsys):
 
 
 def test_training_and_scoring_benchmarks_run(tmp_path):
-    sizes = ["--width=2", "--repeats=1", "--alone"]
+    sizes = ["--width=2", "--repeats=1", "--against"]
     train_step.main([*sizes, "--batch=8", "--steps=1", f"--out={tmp_path / 'train.json'}"])
     scoring.main([*sizes, "--images=24", "--chunk=8", f"--out={tmp_path / 'score.json'}"])
     trained, scored = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("train", "score"))
@@ -137,3 +137,18 @@ def test_training_and_scoring_benchmarks_run(tmp_path):
     assert trained["machine"]["versions"]["jax"]
     assert scored["scores_share"] > 0
     assert scored["scoring"]["aljax"]["seconds"] > 0
+
+
+@pytest.mark.skipif(not common.version("torch"), reason="torch is not installed (the bench extra)")
+def test_pytorch_trains_and_scores_beside_aljax(tmp_path):
+    # With AVX2 alone, the 1x1 convolutions of PyTorch 2.13 write beside their memory below 8 channels.
+    sizes = ["--width=8", "--repeats=1"]
+    ways = ["float32", "bfloat16", "loader"]  # compiling would take half a minute
+    one_step = ["--batch=8", "--steps=1", "--workers=1"]
+    train_step.main([*sizes, *one_step, "--against", *ways, f"--out={tmp_path / 'train.json'}"])
+    scoring.main([*sizes, "--images=24", "--chunk=8", f"--out={tmp_path / 'score.json'}"])
+    trained, scored = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("train", "score"))
+    assert list(trained["train_step"]) == ["aljax", *(f"PyTorch {way}" for way in ways)]
+    assert list(scored["scoring"]) == ["aljax", "PyTorch float32", "PyTorch bfloat16"]
+    for figures in (trained["train_step"], scored["scoring"]):
+        assert all(found["seconds"] > 0 for found in figures.values())
