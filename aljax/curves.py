@@ -15,6 +15,8 @@ from tensorboardX.proto.summary_pb2 import Summary
 
 from aljax.errors import RunFailed
 
+SECONDS = 10  # between two looks at a training that goes on
+
 
 class Curves:
     """The curves of one trial, in a file of their own for each time that the run is started."""
@@ -25,6 +27,7 @@ class Curves:
         with self._told():
             folder.mkdir(parents=True, exist_ok=True)
             self._writer = EventsWriter(str(folder / "events"))
+            self._flushed = time.monotonic()
             self._write(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
@@ -32,11 +35,14 @@ class Curves:
         points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         with self._told():
             self._write(Event(step=step, summary=Summary(value=points)))
+        if time.monotonic() - self._flushed > SECONDS:
+            self.flush()
 
     def flush(self) -> None:
         """Writes out what was added; raises RunFailed where that is not possible."""
         with self._told():
             self._writer.flush()
+        self._flushed = time.monotonic()
 
     def close(self) -> None:
         """Writes out what can be written."""

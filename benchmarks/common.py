@@ -27,6 +27,7 @@ PACKAGES = (
     "small-text",
     "torch",
 )
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # processors of one name differ in them
 STATUS = Path("/proc/self/status")  # of Linux: where the peak of the resident memory stands
 
 
@@ -133,8 +134,10 @@ def rates(figures: dict[str, dict[str, float]], images: int) -> list[dict[str, o
 
 def machine() -> dict[str, Any]:
     """Processor, cores, devices and versions: what a figure must be read with."""
+    about = _about_the_processor()
     return {
-        "processor": _processor(),
+        "processor": about.get("model name", platform.processor()),
+        "instructions": [name for name in INSTRUCTIONS if name in about.get("flags", "").split()],
         "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "devices": [device.device_kind for device in jax.local_devices()],
@@ -148,11 +151,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _processor() -> str:
+def _about_the_processor() -> dict[str, str]:
+    """What Linux tells of the first core, by name; nothing elsewhere."""
     path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    lines = path.read_text().split("\n\n")[0].splitlines() if path.exists() else []
+    pairs = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def version(package: str) -> str | None:

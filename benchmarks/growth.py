@@ -8,7 +8,7 @@ growth.json into the folder. Memory is this process's on the host, beyond the vi
 """
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,12 +101,15 @@ def measure(problem: Problem, groups: Mapping[str, tuple[str, ...]], repeats: in
 def grow(size: str, names: list[str], repeats: int) -> dict[str, list[dict[str, Any]]]:
     """For each axis its points: the value, the problem, and what each line has there."""
     base, axes = SIZES[size]
-    apart = {name: (name,) for name in names}
+
+    @cache
+    def at(problem: Problem) -> dict[str, Any]:
+        apart = {name: (name,) for name in names}
+        return {"problem": problem._asdict(), "lines": measure(problem, apart, repeats)}
+
     axes = {**axes, "devices": tuple(range(1, len(jax.local_devices()) + 1))}
     points = {
-        axis: [
-            {"value": value, **measure_at(base._replace(**{axis: value}), apart, repeats)} for value in values
-        ]
+        axis: [{"value": value, **at(base._replace(**{axis: value}))} for value in values]
         for axis, values in axes.items()
     }
     counts = range(1, len(names) + 1)
@@ -117,11 +120,6 @@ def grow(size: str, names: list[str], repeats: int) -> dict[str, list[dict[str, 
         for count in counts
     ]
     return points
-
-
-def measure_at(problem: Problem, groups: Mapping[str, tuple[str, ...]], repeats: int) -> dict[str, Any]:
-    """The figures of one point, with its problem."""
-    return {"problem": problem._asdict(), "lines": measure(problem, groups, repeats)}
 
 
 def draw(axes: dict[str, list[dict[str, Any]]]) -> Figure:

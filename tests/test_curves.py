@@ -3,6 +3,7 @@ import struct
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from aljax import curves as module
 from aljax.curves import Curves
 from aljax.errors import RunFailed
 
@@ -34,6 +35,17 @@ def test_points_can_be_read_back(tmp_path):
         (3, "train/cross_entropy", 1.5),
         (4, "train/accuracy", 0.75),
     ]
+
+
+@pytest.mark.parametrize(("seconds", "seen"), [(-1, [0, 1]), (60, [])])
+def test_a_training_that_goes_on_can_be_looked_at(tmp_path, monkeypatch, seconds, seen):
+    monkeypatch.setattr(module, "SECONDS", seconds)
+    curves = Curves(tmp_path, step=0)
+    for step in range(2):
+        curves.add(step, {"train/accuracy": 0.5})
+    (path,) = tmp_path.iterdir()
+    assert [event.step for event in events(path) if event.summary.value] == seen
+    curves.close()
 
 
 def test_a_full_disk_is_told_in_one_line(tmp_path, monkeypatch):
