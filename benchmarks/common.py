@@ -1,6 +1,8 @@
 """What every benchmark needs: side-by-side runs, ratios, the machine, tables and JSON."""
 
 import argparse
+import contextlib
+import ctypes
 import json
 import os
 import platform
@@ -104,6 +106,8 @@ def peak_memory(function: Callable[[], object]) -> int | None:
     Of this process on the host, and with all that the call leaves to be collected. None where
     the system does not tell (it takes Linux).
     """
+    with contextlib.suppress(OSError, AttributeError):  # of glibc: what earlier calls freed is given back,
+        ctypes.CDLL(None).malloc_trim(0)  # else the call would be served from it, and seem to take nothing
     try:
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts from now
     except OSError:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from aljax import mesh
 from aljax.strategies import STRATEGIES, Selection, View, select
@@ -141,6 +142,7 @@ def draw(axes: dict[str, list[dict[str, Any]]]) -> Figure:
                 panel.set_xticks(values)
             else:
                 panel.set_xscale("log")
+                panel.xaxis.set_minor_formatter(NullFormatter())  # they would overlap
             panel.grid(alpha=0.3)
         column[0].set_yscale("log")
         column[1].set_yscale("symlog", linthresh=1)

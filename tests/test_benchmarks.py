@@ -45,6 +45,19 @@ def test_peak_memory_sees_what_is_gone_after_the_call():
     assert 0.9 * 2**27 < peak < 2**28
 
 
+@pytest.mark.skipif(not common.STATUS.exists(), reason="the system does not tell the peak")
+def test_peak_memory_does_not_depend_on_what_was_freed_before():
+    kept = []
+
+    def call():  # small pieces, of which the last stays: below it the allocator keeps what they took
+        pieces = [np.ones(2**13) for _ in range(2**11)]
+        kept.append(pieces[-1])
+        return len(pieces)
+
+    peaks = [common.peak_memory(call) for _ in range(3)]
+    assert all(peak is not None and peak > 0.8 * 2**27 for peak in peaks), peaks
+
+
 def test_a_rival_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr(kcenter.common, "version", lambda package: None)
     tiny = kcenter.SIZES["tiny"]
