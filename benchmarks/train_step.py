@@ -1,10 +1,10 @@
 """Training against PyTorch, ResNet-18 with loss module: python -m benchmarks.train_step [--out FILE].
 
 All of a step counts: shuffling, augmentation, forward, backward, optimizer. aljax computes in
-float32 on a CPU and in bfloat16 elsewhere, as its configs have it. PyTorch is measured with
-everything on the device (float32, and bfloat16 by autocast), and in the usual research loop
-(float32, a DataLoader that crops and mirrors Pillow images). The runs alternate. A ratio says
-how many times as long as aljax a way takes.
+float32 on a CPU and in bfloat16 elsewhere, as its configs have it. `--against` names the ways of
+PyTorch: with everything on the device, `float32`, `bfloat16` (by autocast) and that `compiled`; and
+`loader`, the usual research loop (float32, a DataLoader that crops and mirrors Pillow images). The
+runs alternate. A ratio says how many times as long as aljax a way takes.
 """
 
 import argparse
