@@ -1,4 +1,4 @@
-"""Every test runs on two CPU devices, and a warning is an error (see pyproject.toml)."""
+"""Tests run on two CPU devices, or on a GPU where there is one; a warning is an error (pyproject.toml)."""
 
 import os
 from pathlib import Path
@@ -9,12 +9,15 @@ os.environ.setdefault(  # pytest --cache-clear empties it
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "d" / "compiled")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
+# On a GPU: references are in float32, which is not its default; two processes share its memory.
+os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
 import pytest
 
-jax.config.update("jax_num_cpu_devices", 2)
-jax.devices()
+jax.devices()  # from here on their number stays, whatever a test asks for
 
 from aljax import mesh, models, train  # noqa: E402
 
@@ -35,6 +38,17 @@ TINY_RECIPE = train.Recipe(
 TINY_NETWORKS = train.Networks(models.ResNet18(num_classes=3, width=2), models.LossPredictor(hidden=4))
 
 
+def enough(count):
+    """Skips what needs more devices than there are."""
+    if jax.local_device_count() < count:
+        pytest.skip(f"needs {count} devices, and there is {jax.local_device_count()}")
+
+
+@pytest.fixture
+def two_devices():
+    enough(2)
+
+
 @pytest.fixture
 def recipe():
     return TINY_RECIPE
@@ -47,6 +61,7 @@ def networks():
 
 @pytest.fixture(scope="session", params=[1, 2], ids=["1 device", "2 devices"])
 def devices(request):
+    enough(request.param)
     return mesh.local(request.param, batch_size=8)
 
 

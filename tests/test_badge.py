@@ -73,6 +73,7 @@ def test_where_all_are_alike_any_is_drawn_and_none_twice():
     assert seconds == {1, 2, 3, 4}
 
 
+@pytest.mark.usefixtures("two_devices")
 def test_devices_do_not_matter():
     left, right = jax.random.normal(KEY, (23, 3)), jax.random.normal(KEY, (23, 4))
     one, two = (badge.k_means_plus_plus(KEY, left, right, 9, mesh.local(count, 2)) for count in (1, 2))

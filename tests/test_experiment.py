@@ -358,6 +358,7 @@ def test_a_cycle_trains_afresh(small, finished, tmp_path):
     assert float(progress.metrics.cross_entropy) == pytest.approx(recorded, rel=1e-4)
 
 
+@pytest.mark.usefixtures("two_devices")
 def test_one_model_selects_alike_on_one_and_two_devices(small, tmp_path):
     selected = []
     for count in (1, 2):

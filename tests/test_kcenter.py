@@ -73,7 +73,7 @@ def problems(draw):
 @given(problems())
 def test_against_brute_force(problem):
     features, is_center, is_candidate, budget, num_devices, front_size = problem
-    devices = mesh.local(num_devices, batch_size=2)
+    devices = mesh.local(min(num_devices, jax.local_device_count()), batch_size=2)
     taken, _ = search(features, is_center, is_candidate, budget, devices, front_size)
     assert taken.shape == (budget,)
     assert taken.dtype == np.int32
@@ -109,6 +109,7 @@ def test_duplicates_of_a_center_come_last_however_far_from_the_origin():
     assert list(taken) == [3, 1, 2, 4, 5]
 
 
+@pytest.mark.usefixtures("two_devices")
 def test_devices_agree_on_real_numbers():
     features = jax.random.normal(jax.random.key(0), (301, 16))
     is_center = np.arange(301) < 40

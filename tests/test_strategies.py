@@ -86,6 +86,7 @@ def test_core_set_ignores_rows_that_are_not_labeled_yet():
     assert list(select("core_set", KEY, given, 1).chosen) == [2]
 
 
+@pytest.mark.usefixtures("two_devices")
 def test_on_a_cpu_one_device_looks_for_core_set_s_centers():
     """Whatever devices hold the features."""
     both = mesh.local(2, 2)

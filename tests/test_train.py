@@ -204,6 +204,7 @@ def test_training_learns_and_fits_the_pool(examples, recipe, devices):
     assert float(last.accuracy) > 0.8
 
 
+@pytest.mark.usefixtures("two_devices")
 def test_one_and_two_devices_agree_to_rounding(networks, recipe, examples, state):
     """Over three steps: more would amplify the rounding of so small a network."""
     recipe = recipe._replace(learning_rate=0.01)
