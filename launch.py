@@ -77,6 +77,7 @@ def main(argv: list[str]) -> None:
     package = Path(experiment.__file__).parent
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(lambda record: Path(record.pathname).parent == package)
+    compilation.deterministic()
     compilation.keep()
     name = (config_path(argv) or DEFAULT).stem
     try:

@@ -1,7 +1,9 @@
-"""Compiled functions, kept on disk so that a second run starts in seconds.
+"""How functions are compiled: to give the same bits each time, and kept on disk for the next run.
 
-JAX does the keeping (its persistent compilation cache); a function is found again by its
-program, the versions of JAX and XLA, the flags and the device. The folder may be deleted at any time.
+JAX does the keeping (its persistent compilation cache), so that a second run starts in seconds; a
+function is found again by its program, the versions of JAX and XLA, the flags and the device. The
+folder may be deleted at any time. On a GPU that ends the equality of bits with earlier runs, as XLA
+measures anew which of several kernels is the fastest.
 """
 
 import hashlib
@@ -14,7 +16,20 @@ from pathlib import Path
 import jax
 from absl import logging
 
-LEAST_SECONDS = 0.1  # what compiles faster is not worth a file
+LEAST_SECONDS = 0.0  # of compilation: whatever is compiled is kept, as the choice of kernels is kept with it
+DETERMINISTIC = "--xla_gpu_exclude_nondeterministic_ops"  # of XLA; other devices know no such operations
+
+
+def deterministic() -> None:
+    """Asks XLA for operations on a GPU that sum in the same order each time.
+
+    To be called before JAX starts its devices. XLA_FLAGS has the last word where it names the option.
+
+    Source: OpenXLA, "Determinism (GPU)".
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if DETERMINISTIC not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC}=true".lstrip()
 
 
 def keep() -> None:

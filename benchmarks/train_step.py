@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
-from aljax import mesh, models, train
+from aljax import compilation, mesh, models, train
 from benchmarks import common
 
 RECIPE = train.Recipe(
@@ -65,6 +65,7 @@ def setting(images: np.ndarray, labels: np.ndarray, options: argparse.Namespace,
     """What the options ask for; `batch` images are computed at a time."""
     if options.device:
         jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda"}[options.device])
+    compilation.deterministic()
     devices = mesh.local(0, batch)
     on_cpu = devices.devices.flat[0].platform == "cpu"
     backbone = models.ResNet18(10, options.width, jnp.dtype("float32" if on_cpu else "bfloat16"))
