@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import aljax
+from aljax import mesh
 
 PACKAGES = (
     "jax",
@@ -138,6 +139,7 @@ def rates(figures: dict[str, dict[str, float]], images: int) -> list[dict[str, o
 
 def machine() -> dict[str, Any]:
     """Processor, cores, devices and versions: what a figure must be read with."""
+    mesh.local(0, batch_size=1)  # so that each core of a CPU counts as a device, as in a run
     about = _about_the_processor()
     return {
         "processor": about.get("model name", platform.processor()),

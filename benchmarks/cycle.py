@@ -70,12 +70,12 @@ def main(arguments: list[str] | None = None) -> None:
             write_images(folder, {"train": 130, "test": 50})
         given = {override.split("=", 1)[0] for override in overrides}  # a tuple given twice grows
         reduced = {f"--config.{name}": value for name, value in REDUCED.items()}
-        settings = [f"{flag}={value}" for flag, value in reduced.items() if flag not in given]
-        settings += ["--config.dataset.source=folder", f"--config.dataset.data_dir={folder}"]
-        settings = [f"--config={options.config}", *settings, *overrides]
+        settings = [f"{flag}={value}" for flag, value in reduced.items() if flag not in given] + overrides
+        where = [f"--config={options.config}", f"--config.dataset.data_dir={folder}"]
+        where.append("--config.dataset.source=folder")
         cache = Path(scratch) / "cache"
-        first = start(Path(scratch) / "first", cache, settings)
-        second = start(Path(scratch) / "second", cache, settings)
+        first = start(Path(scratch) / "first", cache, [*where, *settings])
+        second = start(Path(scratch) / "second", cache, [*where, *settings])
         lines, _ = files.read_lines(Path(scratch) / "second" / "timings.jsonl")
         same = [(Path(scratch) / run / "cycles.jsonl").read_bytes() for run in ("first", "second")]
     phases: dict[str, float] = {}
@@ -99,6 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
     common.write(
         options.out,
         {
+            "config": Path(options.config).name,
             "settings": settings,
             "phases": phases,
             "share_of_the_rest": rest,

@@ -6,6 +6,7 @@ same command goes on from there. Exit status 0: the study is done; 3: there is m
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -91,8 +92,11 @@ def main(arguments: list[str] | None = None) -> None:
     told = len(files.read_lines(workdir / "cycles.jsonl")[0]) if (workdir / "cycles.jsonl").exists() else 0
     before = told
     command = [sys.executable, str(ROOT / "launch.py"), f"--config={options.config}"]
+    environment = dict(os.environ)
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # here: a GPU's memory is the study's
     process = subprocess.Popen(
         [*command, f"--workdir={workdir}", *overrides],
+        env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
