@@ -71,8 +71,8 @@ def main(arguments: list[str] | None = None) -> None:
         given = {override.split("=", 1)[0] for override in overrides}  # a tuple given twice grows
         reduced = {f"--config.{name}": value for name, value in REDUCED.items()}
         settings = [f"{flag}={value}" for flag, value in reduced.items() if flag not in given] + overrides
-        where = [f"--config={options.config}", f"--config.dataset.data_dir={folder}"]
-        where.append("--config.dataset.source=folder")
+        place = ["--config.dataset.source=folder", f"--config.dataset.data_dir={folder}"]
+        where = [f"--config={options.config}", *place]
         cache = Path(scratch) / "cache"
         first = start(Path(scratch) / "first", cache, [*where, *settings])
         second = start(Path(scratch) / "second", cache, [*where, *settings])

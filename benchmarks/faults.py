@@ -53,11 +53,11 @@ def start(
     return subprocess.Popen(
         [*limit, sys.executable, str(ROOT / "launch.py"), f"--workdir={workdir}", *settings],
         env={
-            **os.environ,
+            "JAX_NUM_CPU_DEVICES": "2",
+            **os.environ,  # the devices too, where it says
             "PYTHONPATH": str(ROOT),
             "JAX_COMPILATION_CACHE_DIR": str(cache),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_NUM_CPU_DEVICES": "2",
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

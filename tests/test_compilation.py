@@ -64,18 +64,19 @@ def test_without_a_folder_there_is_one_warning_and_no_cache(tmp_path, monkeypatc
     assert "\n" not in caplog.records[0].getMessage()
 
 
-def test_determinism_is_asked_for_once_and_xla_flags_have_the_last_word(monkeypatch):
-    monkeypatch.delenv("XLA_FLAGS", raising=False)
-    compilation.deterministic()
-    assert os.environ["XLA_FLAGS"] == "--xla_gpu_exclude_nondeterministic_ops=true"
-    compilation.deterministic()
-    assert os.environ["XLA_FLAGS"] == "--xla_gpu_exclude_nondeterministic_ops=true"
-    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_exclude_nondeterministic_ops=false")
-    compilation.deterministic()
-    assert os.environ["XLA_FLAGS"] == "--xla_gpu_exclude_nondeterministic_ops=false"
-    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=here")
-    compilation.deterministic()
-    assert os.environ["XLA_FLAGS"] == "--xla_dump_to=here --xla_gpu_exclude_nondeterministic_ops=true"
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", "--xla_gpu_exclude_nondeterministic_ops=true"),
+        ("--xla_dump_to=here", "--xla_dump_to=here --xla_gpu_exclude_nondeterministic_ops=true"),
+        ("--xla_gpu_exclude_nondeterministic_ops=false", "--xla_gpu_exclude_nondeterministic_ops=false"),
+    ],
+)
+def test_determinism_is_asked_for_once_and_xla_flags_have_the_last_word(monkeypatch, given, expected):
+    monkeypatch.setenv("XLA_FLAGS", given)
+    for _ in range(2):
+        compilation.deterministic()
+        assert os.environ["XLA_FLAGS"] == expected
 
 
 def test_a_damaged_file_is_no_news():
