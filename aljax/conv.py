@@ -6,9 +6,7 @@ it brings other cases into that form in the outermost computation alone. The aut
 gradients are other cases, and run up to 60 times slower. So on a CPU the gradients are
 written in that layout here, tiny images and the gradients of strided convolutions are
 multiplied as patches, and 3x3 windows over many channels go the way of winograd.py. GPU and
-TPU keep XLA's own. Under `jax.vmap` over kernels (an ensemble of networks) XLA makes one
-grouped convolution of many, which its CPU backend has no fast form for; there one follows
-another.
+TPU keep XLA's own.
 
 Shapes: B examples, H x W pixels in, I x J pixels out, h x w window, C channels in, D out.
 """
@@ -19,7 +17,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.custom_batching import sequential_vmap
 
 from aljax import winograd
 
@@ -42,7 +39,7 @@ def conv(x: jax.Array, kernel: jax.Array, strides: Pair, padding: tuple[Pair, Pa
     """
     options = {"strides": strides, "padding": padding}
     return lax.platform_dependent(
-        x, kernel, cpu=sequential_vmap(partial(_cpu_value, **options)), default=partial(_value, **options)
+        x, kernel, cpu=partial(_cpu_value, **options), default=partial(_value, **options)
     )
 
 
@@ -55,7 +52,7 @@ def _gradients(strides, padding, saved, gradient):
     return lax.platform_dependent(
         *saved,
         gradient,
-        cpu=sequential_vmap(partial(_cpu_gradients, **options)),
+        cpu=partial(_cpu_gradients, **options),
         default=partial(_automatic_gradients, partial(_value, **options)),
     )
 

@@ -67,18 +67,16 @@ def epoch(
         options: Any = {"networks": networks, "recipe": recipe, "sharding": None if dealt_out else sharding}
         return train.train_epoch(state, *shared, key, **options)
 
-    shared = (examples, labeled, num_labeled, number)
-    side_by_side = jax.vmap(of_one, in_axes=(0, 0, None))
-    if size == 1:  # without what vmap costs
-        results = of_one(first(state), keys[0], shared)
-        state, metrics = jax.tree.map(lambda array: array[None], results)
-    elif dealt_out:
+    def in_turn(state, keys, shared):  # vmap would make grouped convolutions, which are slow everywhere
+        return jax.lax.map(lambda own: of_one(*own, shared), (state, keys))
+
+    train_all = in_turn
+    if dealt_out:
         own, same = sharding.spec, PartitionSpec()
-        state, metrics = jax.shard_map(
-            side_by_side, mesh=mesh, in_specs=(own, own, same), out_specs=own, check_vma=False
-        )(state, keys, shared)
-    else:
-        state, metrics = side_by_side(state, keys, shared)
+        train_all = jax.shard_map(
+            in_turn, mesh=mesh, in_specs=(own, own, same), out_specs=own, check_vma=False
+        )
+    state, metrics = train_all(state, keys, (examples, labeled, num_labeled, number))
     bad = metrics.bad_step.astype(jnp.int32)
     first_bad = jnp.where(bad > 0, bad, jnp.iinfo(jnp.int32).max).min()
     metrics = jax.tree.map(lambda values: values[0], metrics)

@@ -8,17 +8,20 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "example"
+LEAST_PIXELS = 2**14  # of a batch, on each core of a CPU: with fewer, waiting for each other costs more
 
 
-def local(num_devices: int, batch_size: int) -> Mesh:
+def local(num_devices: int, batch_size: int, batch_pixels: int | None = None) -> Mesh:
     """A one-dimensional mesh of this host's devices.
 
     On a CPU each core counts as a device, unless JAX_NUM_CPU_DEVICES says otherwise or JAX has
     been started before.
 
     Args:
-      num_devices: how many, or 0 for all.
+      num_devices: how many; or 0 for all, of a CPU's cores as many as pay.
       batch_size: is spread evenly, so the mesh has the largest number of devices that divides it.
+      batch_pixels: pixels in a batch. Of a CPU's cores, so many pay that each has `LEAST_PIXELS` of
+        them, or one; all if it is None or JAX_NUM_CPU_DEVICES is set.
 
     Returns:
       The mesh; its axis is called `AXIS`.
@@ -26,18 +29,25 @@ def local(num_devices: int, batch_size: int) -> Mesh:
     Raises:
       ValueError: if there are fewer than `num_devices`.
     """
-    cores = int(os.environ.get("JAX_NUM_CPU_DEVICES", 0))
-    if cores < 1:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    said = max(0, int(os.environ.get("JAX_NUM_CPU_DEVICES", 0)))
+    available = said or cores()
+    paying = available if said or batch_pixels is None else max(1, batch_pixels // LEAST_PIXELS)
+    wanted = num_devices or min(available, paying)
     with contextlib.suppress(RuntimeError):  # JAX runs already, with the devices it was started with
-        jax.config.update("jax_num_cpu_devices", min(num_devices or cores, cores))
+        jax.config.update("jax_num_cpu_devices", min(wanted, available))
     devices = jax.local_devices()
     if num_devices > len(devices):
         raise ValueError(f"there are {len(devices)} devices here")
-    count = num_devices or len(devices)
+    on_cpu = devices[0].platform == "cpu"
+    count = min(wanted, len(devices)) if num_devices or on_cpu else len(devices)
     while batch_size % count:
         count -= 1
     return Mesh(np.array(devices[:count]), (AXIS,))
+
+
+def cores() -> int:
+    """How many cores of the CPU this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def spread(mesh: Mesh) -> NamedSharding:

@@ -96,8 +96,9 @@ def chunk(study: Study) -> int:
 
 def local_mesh(config: Mapping[str, Any]) -> Mesh:
     """The devices of this host that the config asks for."""
+    batch_size = config["train"]["batch_size"]
     try:
-        return mesh.local(config["devices"], config["train"]["batch_size"])
+        return mesh.local(config["devices"], batch_size, batch_size * config["dataset"]["image_size"] ** 2)
     except ValueError as error:
         raise Refused(
             f"config.devices={config['devices']}: {error}; accepted: 0 for all, or fewer"

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import ctypes
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -144,17 +143,12 @@ def machine() -> dict[str, Any]:
     return {
         "processor": about.get("model name", platform.processor()),
         "instructions": [name for name in INSTRUCTIONS if name in about.get("flags", "").split()],
-        "cores": cores(),
+        "cores": mesh.cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "devices": [device.device_kind for device in jax.local_devices()],
         "python": platform.python_version(),
         "versions": {"aljax": aljax.__version__, **{name: version(name) for name in PACKAGES}},
     }
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _about_the_processor() -> dict[str, str]:

@@ -179,7 +179,7 @@ RIVALS: dict[str, Callable[..., Any]] = {
 def read_bandwidth() -> float:
     """Bytes a second that all cores together read from memory, the best of five."""
     array = np.ones(2**28, np.float32)
-    parts = np.array_split(array, common.cores())
+    parts = np.array_split(array, mesh.cores())
     with ThreadPoolExecutor(len(parts)) as pool:
         return array.nbytes / min(common.seconds(lambda: list(pool.map(np.max, parts))) for _ in range(5))
 

@@ -86,7 +86,7 @@ def main() -> None:
         print(rows[-1], flush=True)
     common.show(
         f"{size.budget:,} of {size.subset:,} x {size.dimensions}, {size.labeled:,} labeled, "
-        f"{common.cores()} cores, {view.mesh.size} x {view.mesh.devices.flat[0].device_kind}",
+        f"{mesh.cores()} cores, {view.mesh.size} x {view.mesh.devices.flat[0].device_kind}",
         rows,
     )
     common.write(options.out, {"size": size._asdict(), "strategies": rows})

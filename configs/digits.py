@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     config.validation_fraction = 0.0  # of the labeled images, not trained on: config.stop judges by them
     config.validation_folds = 0  # the same by cross-validation: trains so many more models in each cycle
     config.retries = 0  # of a cycle's training with other weights, where its loss is not finite
-    config.devices = 0  # devices to spread over; 0: all of them (on a CPU, its cores)
+    config.devices = 0  # devices to spread over; 0: all of them (of a CPU's cores, as many as pay)
     config.checkpoint_minutes = 10.0  # minutes of training between checkpoints inside a cycle
 
     config.dataset = ConfigDict()

@@ -131,15 +131,3 @@ def test_vmap_equals_a_loop(size, batched):
     ]
     alone = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
     chex.assert_trees_all_close(together, alone, atol=1e-4)
-
-
-def test_vmap_over_kernels_makes_no_grouped_convolution():
-    """Which XLA's CPU backend has no fast form for."""
-
-    def loss(kernel, x):
-        return jnp.sin(conv(x, kernel, (1, 1), ((1, 1), (1, 1)))).sum()
-
-    lowered = jax.jit(jax.vmap(jax.grad(loss))).lower(jnp.zeros((3, 3, 3, 5, 6)), jnp.zeros((3, 4, 8, 8, 5)))
-    lines = [line for line in lowered.compile().as_text().splitlines() if " convolution(" in line]
-    assert lines
-    assert not [line for line in lines if "group_count" in line]

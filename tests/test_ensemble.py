@@ -1,3 +1,5 @@
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -83,6 +85,26 @@ def test_a_bad_step_of_any_member_is_told(networks, recipe, examples, devices):
     )
     assert int(metrics.bad_step) == 1
     assert jnp.isfinite(metrics.cross_entropy)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_the_members_convolutions_are_not_grouped(networks, recipe, examples, devices, platform):
+    """As `jax.vmap` would have them, and as no platform has a fast form for."""
+    traced = ensemble.epoch.trace(
+        fresh(networks, 3),
+        examples,
+        jnp.arange(24, dtype=jnp.int32),
+        jnp.int32(8),
+        jnp.int32(0),
+        KEYS,
+        networks=networks,
+        recipe=recipe,
+        sharding=mesh.spread(devices),
+    )
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    groups = re.findall(r"(?:feature|batch)_group_count = (\d+)", text)
+    assert groups
+    assert set(groups) == {"1"}
 
 
 def test_only_what_is_wanted_is_computed_and_it_is_what_each_member_says(networks, examples, devices):

@@ -1,4 +1,5 @@
 import json
+import re
 from functools import partial
 from pathlib import Path
 
@@ -143,6 +144,30 @@ def test_an_epoch_asks_nothing_of_the_host(state, examples, networks, recipe, de
         trained, metrics = train.train_epoch(trained, *arrays[1:4], following, arrays[5], **options)
     assert np.isfinite(metrics.cross_entropy)
     assert all(leaf.is_deleted() for leaf in given)  # donated: the new state took its memory
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_an_epoch_as_an_accelerator_gets_it(state, examples, networks, recipe, devices, platform):
+    """Lowered for it here: plain convolutions in bfloat16, no call of the host, the state donated."""
+    networks = networks._replace(backbone=networks.backbone.clone(dtype=jnp.bfloat16))
+    traced = train.train_epoch.trace(
+        state,
+        examples,
+        np.arange(24, dtype=np.int32),
+        np.int32(20),
+        np.int32(0),
+        jax.random.key(2),
+        networks=networks,
+        recipe=recipe,
+        sharding=mesh.spread(devices),
+    )
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    convolutions = [line for line in text.splitlines() if "stablehlo.convolution" in line]
+    layers = sum(leaf.ndim == 4 for leaf in jax.tree.leaves(state.params))
+    assert len(convolutions) >= 3 * layers  # the value and two gradients of each
+    assert all(re.findall(r"x(bf16|f32)>", line) == ["bf16"] * 3 for line in convolutions)
+    assert "callback" not in text
+    assert text.count("jax.buffer_donor") + text.count("tf.aliasing_output") == len(jax.tree.leaves(state))
 
 
 def test_the_ranking_loss_leaves_the_backbone_alone_after_the_detach_epoch(state, examples, networks, recipe):
