@@ -1,7 +1,7 @@
-"""Several networks trained side by side on the same labels; the study's ensemble has one member.
+"""Several networks trained on the same labels; the study's ensemble has one member.
 
-The members are dealt out to the devices where that is even, each device training its own;
-else all devices share the batches of all members. What asks for one model gets the first
+The members are dealt out to the devices where that is even, each device training its own in
+turn; else all devices share the batches of one member after the other. What asks for one model gets the first
 member, whose weights and batches are those of an ensemble of one.
 
 Shapes: E members, L the most images ever labeled, as in `train`.

@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
     config.diversity = "core_set"  # query strategy that it is compared with
     config.acquire = "uncertainty"  # whose selection is labeled: uncertainty, diversity, or a strategy
     config.compare = ()  # strategies that all select in each cycle; every pair goes into pairs.jsonl
-    config.ensemble = 1  # models trained side by side, for bald and vote_entropy; all else uses the first
+    config.ensemble = 1  # models trained on the same labels, for bald and vote_entropy; else the first counts
     config.shared_batches = False  # whether they see the same batches; their weights differ anyway
     config.warm_start = False  # train on from the weights of the cycle before, not from fresh ones
     config.scenario = "pool"  # pool, stream (images come one at a time) or synthesis (made from labeled ones)
