@@ -32,7 +32,7 @@ def join(out: Path, parts: Sequence[Path]) -> None:
     Raises:
       Refused: if a part is unfinished or something is wrong with it, the parts do not go together,
         or `out` is there.
-      RunFailed: if it could not be written; then nothing is.
+      RunFailed: if it could not be written.
     """
     if out.exists():
         raise Refused(f"{out}: is there; accepted: a new folder")
