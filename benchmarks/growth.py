@@ -4,12 +4,11 @@ Every strategy selects from a view made up for it: features as benchmarks.kcente
 clustered ones, random class probabilities and predicted losses. One thing grows, the others
 stay: pool size, budget, number of features, number of strategies (one after the other, as they
 stand in the table of strategies) and number of devices. Writes growth.png, growth.svg and
-growth.json into the folder. Memory is this process's on the host, beyond the view.
+growth.json into the folder, anew after each. Memory is this process's on the host, beyond the view.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache, partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -99,8 +98,8 @@ def measure(problem: Problem, groups: Mapping[str, tuple[str, ...]], repeats: in
     }
 
 
-def grow(size: str, names: list[str], repeats: int) -> dict[str, list[dict[str, Any]]]:
-    """For each axis its points: the value, the problem, and what each line has there."""
+def grow(size: str, names: list[str], repeats: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Each axis and its points: the value, the problem, and what each line has there."""
     base, axes = SIZES[size]
 
     @cache
@@ -108,19 +107,16 @@ def grow(size: str, names: list[str], repeats: int) -> dict[str, list[dict[str, 
         apart = {name: (name,) for name in names}
         return {"problem": problem._asdict(), "lines": measure(problem, apart, repeats)}
 
-    axes = {**axes, "devices": tuple(range(1, len(jax.local_devices()) + 1))}
-    points = {
-        axis: [{"value": value, **at(base._replace(**{axis: value}))} for value in values]
-        for axis, values in axes.items()
-    }
+    for axis, values in {**axes, "devices": tuple(range(1, len(jax.local_devices()) + 1))}.items():
+        yield axis, [{"value": value, **at(base._replace(**{axis: value}))} for value in values]
     counts = range(1, len(names) + 1)
     together = {str(count): tuple(names[:count]) for count in counts}
     figures = measure(base, together, repeats)
-    points["strategies"] = [
+    points = [
         {"value": count, "problem": base._asdict(), "lines": {"all together": figures[str(count)]}}
         for count in counts
     ]
-    return points
+    yield "strategies", points
 
 
 def draw(axes: dict[str, list[dict[str, Any]]]) -> Figure:
@@ -162,15 +158,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     mesh.local(0, batch_size=1)  # so that each core of a CPU counts as a device
-    axes = grow(options.size, options.strategies, options.repeats)
-    for axis, points in axes.items():
+    axes: dict[str, list[dict[str, Any]]] = {}
+    for axis, points in grow(options.size, options.strategies, options.repeats):
+        axes[axis] = points
         common.show(f"seconds, by {UNITS[axis]}", [_row(axis, point) for point in points])
-    if options.out is not None:
-        folder: Path = options.out
-        common.write(folder / "growth.json", {"size": options.size, "repeats": options.repeats, "axes": axes})
-        figure = draw(axes)
-        for suffix in ("png", "svg"):
-            figure.savefig(folder / f"growth.{suffix}", dpi=150)
+        if options.out is not None:  # after each, as the next may take long
+            figures = {"size": options.size, "repeats": options.repeats, "axes": axes}
+            common.write(options.out / "growth.json", figures)
+            figure = draw(axes)
+            for suffix in ("png", "svg"):
+                figure.savefig(options.out / f"growth.{suffix}", dpi=150)
 
 
 def _row(axis: str, point: dict[str, Any]) -> dict[str, object]:
