@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import NullLocator
 
 from aljax import mesh
 from aljax.strategies import STRATEGIES, Selection, View, select
@@ -125,20 +125,21 @@ def draw(axes: dict[str, list[dict[str, Any]]]) -> Figure:
     grid = figure.subplots(2, len(axes), squeeze=False, sharey="row")
     for column, (axis, points) in zip(grid.T, axes.items(), strict=True):
         values = [point["value"] for point in points]
-        for label in points[0]["lines"]:
-            color = "black" if axis == "strategies" else None
+        for number, label in enumerate(points[0]["lines"]):
+            style = {"color": f"C{number % 10}", "linestyle": "-" if number < 10 else "--", "label": label}
+            if axis == "strategies":
+                style["color"] = "black"
             own = [point["lines"][label] for point in points]
-            column[0].plot(values, [line["seconds"] for line in own], marker=".", color=color, label=label)
+            column[0].plot(values, [line["seconds"] for line in own], marker=".", **style)
             if own[0]["peak_memory"] is not None:
                 megabytes = [line["peak_memory"] / 1e6 for line in own]
-                column[1].plot(values, megabytes, marker=".", color=color, label=label)
+                column[1].plot(values, megabytes, marker=".", **style)
         for panel in column:
             panel.set_xlabel(UNITS[axis])
-            if axis in ("devices", "strategies"):
-                panel.set_xticks(values)
-            else:
+            if axis not in ("devices", "strategies"):
                 panel.set_xscale("log")
-                panel.xaxis.set_minor_formatter(NullFormatter())  # they would overlap
+                panel.xaxis.set_minor_locator(NullLocator())
+            panel.set_xticks(values, [f"{value:,}" for value in values])
             panel.grid(alpha=0.3)
         column[0].set_yscale("log")
         column[1].set_yscale("symlog", linthresh=1)
