@@ -7,18 +7,22 @@ What comes of joining them is the run directory that one command would have made
 
 import argparse
 import json
+import os
 import shutil
+import signal
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from absl import logging
 
 from aljax import files, records, report, runs, verify
 from aljax.errors import Refused, RunFailed
 
 OF_ALL_TRIALS = ("selections", "checkpoints", "tensorboard")  # folders with one of each trial
 OF_THE_FIRST = ("gallery",)
+NEW = "a new folder, named before the run directories"
 OF_A_PART = ("trials", "first_trial")  # in config.json: in these alone the parts may differ
 
 
@@ -31,32 +35,38 @@ def join(out: Path, parts: Sequence[Path]) -> None:
 
     Raises:
       Refused: if a part is unfinished or something is wrong with it, the parts do not go together,
-        or `out` is there.
+        or `out` cannot be made.
       RunFailed: if it could not be written.
     """
-    if out.exists():
-        raise Refused(f"{out}: is there; accepted: a new folder")
+    _check_is_new(out, parts)
     shown = sorted(map(_whole, parts), key=lambda run: run.config["first_trial"])
-    first = shown[0]
-    following = first.config["first_trial"]
-    for run in shown:
-        _check_goes_with(first, run)
-        if run.config["first_trial"] != following:
-            raise Refused(
-                f"{run.path / 'config.json'}: config.first_trial={run.config['first_trial']}; accepted: "
-                f"{following}, as trials follow one another"
-            )
-        following += run.config["trials"]
-    config = {**first.config, "trials": following - first.config["first_trial"]}
+    for run in shown[1:]:
+        _check_goes_with(shown[0], run)
+    config = {**shown[0].config, "trials": _trials(shown)}
+    made = out.with_name(files.PARTIAL + out.name)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=files.PARTIAL) as scratch:
-            made = Path(scratch) / out.name
-            _copy(shown, config, made)
-            made.rename(out)
+        shutil.rmtree(made, ignore_errors=True)  # of a join that was killed
+        made.mkdir()
+    except OSError as error:
+        raise Refused(f"{out}: cannot be made ({error.strerror}); accepted: {NEW}") from error
+    try:
+        _copy(shown, config, made)
+        report.make(made, files.read_lines(made / "cycles.jsonl")[0])
+        made.rename(out)
     except OSError as error:
         raise RunFailed(f"{out}: could not be written ({error.strerror})") from error
-    report.finish(out, files.read_lines(out / "cycles.jsonl")[0])
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    report.tell(runs.load(out))
+
+
+def _check_is_new(out: Path, parts: Sequence[Path]) -> None:
+    if os.path.lexists(out):
+        raise Refused(f"{out}: is there; accepted: {NEW}")
+    for part in parts:
+        if out.resolve().is_relative_to(part.resolve()):
+            raise Refused(f"{out}: lies in a run directory; accepted: {NEW}")
 
 
 def _whole(path: Path) -> runs.Run:
@@ -67,6 +77,18 @@ def _whole(path: Path) -> runs.Run:
     if runs.unfinished(run):
         raise Refused(f"{path}: is not finished; accepted: a run whose trials have come to their end")
     return run
+
+
+def _trials(shown: Sequence[runs.Run]) -> int:
+    """How many trials there are, each once and none left out."""
+    first = following = shown[0].config["first_trial"]
+    for run in shown:
+        begins = run.config["first_trial"]
+        if begins != following:
+            why = f"trial {following} is in none" if begins > following else f"trial {begins} is given twice"
+            raise Refused(f"{run.path}: begins with trial {begins}, and {why}; accepted: every trial once")
+        following += run.config["trials"]
+    return following - first
 
 
 def _check_goes_with(first: runs.Run, run: runs.Run) -> None:
@@ -106,6 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="the run directory to make")
     parser.add_argument("run_dir", type=Path, nargs="+", help="a finished run directory")
     given = parser.parse_args(arguments)
+    logging.set_verbosity(logging.ERROR)  # what is damaged is said in one line
     try:
         join(given.out, given.run_dir)
     except (Refused, RunFailed) as error:
@@ -114,5 +137,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _stop(number: int, _: object) -> None:
+    print("join: stopped; the same command begins anew", file=sys.stderr)
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, _stop)
     sys.exit(main())

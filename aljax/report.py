@@ -23,7 +23,13 @@ SHARE = 0.01  # of the run's time goes to pages in between, at most
 
 
 def finish(workdir: Path, lines: Sequence[Record]) -> None:
-    """Writes the summary, the figures and the page, and prints table, verdict and where they are.
+    """Makes the report of a run that has come to its end, and prints table, verdict and places."""
+    make(workdir, lines)
+    tell(runs.load(workdir))
+
+
+def make(workdir: Path, lines: Sequence[Record]) -> None:
+    """Writes the summary, the figures and the page.
 
     What is there already and is made from the same records is left as it is.
     """
@@ -35,7 +41,6 @@ def finish(workdir: Path, lines: Sequence[Record]) -> None:
     page = workdir / "report.html"
     if not page.exists() or runs.digest(workdir).encode() not in page.read_bytes():
         save(run)
-    tell(run)
 
 
 def save(run: Run) -> Path:

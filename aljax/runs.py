@@ -38,8 +38,10 @@ def load(path: Path) -> Run:
     """
     try:
         config = json.loads((path / "config.json").read_bytes())
-        for name in ("trials", "cycles", "budget", "subset_size", "uncertainty", "diversity"):
-            config[name]
+        needed = ("trials", "cycles", "budget", "subset_size", "uncertainty", "diversity", "dataset")
+        for name in needed:
+            if not isinstance(config, dict) or name not in config:
+                raise ValueError(f"it lacks {name!r}")
         config["dataset"]["name"]
     except OSError as error:
         raise Refused(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 from PIL import Image
 
 from aljax import (
@@ -273,6 +274,7 @@ def main(arguments: Sequence[str]) -> int:
     if not workdir.is_dir():
         print(f"{workdir}: no such folder; accepted: a run directory", file=sys.stderr)
         return 2
+    logging.set_verbosity(logging.ERROR)  # what is damaged is said in one line
     found = list(problems(workdir))
     for problem in found:
         print(problem)

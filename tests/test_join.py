@@ -2,6 +2,10 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -88,12 +92,67 @@ def test_what_does_not_go_together_is_refused(apart, tmp_path, change, expected)
     assert not (tmp_path / "joined").exists()
 
 
-def test_trials_follow_one_another(whole, apart, tmp_path, capsys):
-    for parts in ([apart[0], whole], [apart[1], apart[1]]):
-        with pytest.raises(Refused, match=r"config\.first_trial=. *; accepted: ., as trials follow"):
+def test_every_trial_once(whole, apart, tmp_path):
+    third = shutil.copytree(apart[1], tmp_path / "third")
+    for folder in ("selections", "checkpoints", "tensorboard", "gallery"):
+        if (third / folder / "trial-01").exists():
+            (third / folder / "trial-01").rename(third / folder / "trial-02")
+    edited(third, first_trial=2)
+    for path in third.glob("*.jsonl"):
+        lines, _ = files.read_lines(path)
+        path.write_bytes(b"".join(files.encoded(line | {"trial": 2}) for line in lines))
+    for parts, expected in (
+        ([apart[0], whole], "begins with trial 0, and trial 0 is given twice; accepted: every trial once"),
+        ([apart[1], apart[1]], "1: begins with trial 1, and trial 1 is given twice"),
+        ([third, apart[0]], "third: begins with trial 2, and trial 1 is in none"),
+    ):
+        with pytest.raises(Refused, match=expected):
             join.join(tmp_path / "joined", parts)
-    assert join.main([str(tmp_path), str(apart[0])]) == 2
-    assert capsys.readouterr().err == f"join: {tmp_path}: is there; accepted: a new folder\n"
+
+
+def test_the_run_directory_must_be_new_and_outside_of_the_parts(apart, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for out, expected in (
+        (apart[1], f"{apart[1]}: is there"),
+        (apart[0] / "within", f"{apart[0] / 'within'}: lies in a run directory"),
+        (tmp_path / "file" / "joined", f"{tmp_path / 'file' / 'joined'}: cannot be made (File exists)"),
+    ):
+        assert join.main([str(out), *map(str, apart)]) == 2
+        told = f"join: {expected}; accepted: a new folder, named before the run directories\n"
+        assert capsys.readouterr().err == told
+    assert not (apart[0] / "within").exists()
+
+
+def test_a_full_disk_leaves_nothing(apart, tmp_path, capsys, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(join.shutil, "copytree", full)
+    assert join.main([str(tmp_path / "joined"), *map(str, apart)]) == 1
+    expected = f"join: {tmp_path / 'joined'}: could not be written (No space left on device)\n"
+    assert capsys.readouterr().err == expected
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_join_left_is_removed(apart, tmp_path):
+    left = tmp_path / f"{files.PARTIAL}joined"
+    (left / "selections").mkdir(parents=True)
+    join.join(tmp_path / "joined", apart)
+    assert [path.name for path in tmp_path.iterdir()] == ["joined"]
+    assert list(verify.problems(tmp_path / "joined")) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_gets_one_line_and_leaves_nothing(apart, tmp_path, number):
+    command = [sys.executable, "-m", "aljax.join", str(tmp_path / "joined"), *map(str, apart)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not any(tmp_path.iterdir()):
+        time.sleep(0.001)
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert process.returncode == 128 + number, errors
+    assert errors == "join: stopped; the same command begins anew\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_device_is_told_and_taken(apart, tmp_path, capsys):
@@ -101,9 +160,3 @@ def test_another_device_is_told_and_taken(apart, tmp_path, capsys):
     edited(part, device="1 x other")
     join.join(tmp_path / "joined", [apart[0], part])
     assert "device is '1 x other', and" in capsys.readouterr().err
-
-
-def test_where_nothing_can_be_written(apart, tmp_path, capsys):
-    (tmp_path / "file").touch()
-    assert join.main([str(tmp_path / "file" / "joined"), *map(str, apart)]) == 1
-    assert capsys.readouterr().err.startswith(f"join: {tmp_path / 'file' / 'joined'}: could not be written (")
