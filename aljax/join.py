@@ -128,7 +128,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="the run directory to make")
     parser.add_argument("run_dir", type=Path, nargs="+", help="a finished run directory")
     given = parser.parse_args(arguments)
-    logging.set_verbosity(logging.ERROR)  # what is damaged is said in one line
     try:
         join(given.out, given.run_dir)
     except (Refused, RunFailed) as error:
@@ -143,6 +142,7 @@ def _stop(number: int, _: object) -> None:
 
 
 if __name__ == "__main__":
+    logging.set_verbosity(logging.ERROR)  # what is damaged is said in one line
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, _stop)
     sys.exit(main())

@@ -267,4 +267,5 @@ def plain(record: Record) -> Record:
 if __name__ == "__main__":
     from aljax import verify
 
+    logging.set_verbosity(logging.ERROR)  # what is damaged is said in one line
     sys.exit(verify.main(sys.argv[1:]))

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import logging
 from PIL import Image
 
 from aljax import (
@@ -274,7 +273,6 @@ def main(arguments: Sequence[str]) -> int:
     if not workdir.is_dir():
         print(f"{workdir}: no such folder; accepted: a run directory", file=sys.stderr)
         return 2
-    logging.set_verbosity(logging.ERROR)  # what is damaged is said in one line
     found = list(problems(workdir))
     for problem in found:
         print(problem)
