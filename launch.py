@@ -56,7 +56,7 @@ def config_first(argv: list[str]) -> list[str]:
 
 def explained(error: Exception, argv: list[str], path: Path) -> str:
     """What was wrong on the command line, as ml_collections does not say it."""
-    from aljax.config import FIELDS, unknown
+    from aljax.config.checks import FIELDS, unknown
 
     for argument in argv:
         override = re.fullmatch(r"--?config\.([^=]+)=?(.*)", argument, re.DOTALL)
@@ -71,12 +71,14 @@ def explained(error: Exception, argv: list[str], path: Path) -> str:
 
 
 def main(argv: list[str]) -> None:
-    from aljax import compilation, experiment
+    import aljax
     from aljax.errors import Interrupted, Refused, RunFailed
+    from aljax.experiment import loop as experiment
+    from aljax.runtime import compilation
 
-    package = Path(experiment.__file__).parent
+    package = Path(aljax.__file__).parent
     logging.set_verbosity(logging.INFO)
-    logging.get_absl_handler().addFilter(lambda record: Path(record.pathname).parent == package)
+    logging.get_absl_handler().addFilter(lambda record: Path(record.pathname).is_relative_to(package))
     compilation.deterministic()
     compilation.keep()
     name = (config_path(argv) or DEFAULT).stem

@@ -20,7 +20,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
-from aljax.mesh import everywhere
+from aljax.runtime.mesh import everywhere
 
 CENTERS_AT_ONCE = 128  # in a matrix product
 FIRST_LOOK = 1 / 8  # of the centers to begin with: a bound for every candidate

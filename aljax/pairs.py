@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from aljax import agreement
-from aljax.files import Record
+from aljax.records.files import Record
 
 
 def compare(

@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from aljax import train
-from aljax.ensemble import first
+from aljax.training import step as train
+from aljax.training.ensemble import first
 
 
 def least_confidence(log_probs: jax.Array) -> jax.Array:

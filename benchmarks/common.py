@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 import aljax
-from aljax import mesh
+from aljax.runtime import mesh
 
 PACKAGES = (
     "jax",

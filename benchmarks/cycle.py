@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from aljax import files
+from aljax.records import files
 from benchmarks import common
 
 ROOT = Path(__file__).parents[1]

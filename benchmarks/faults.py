@@ -15,74 +15,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from aljax import files, records, verify
+from aljax.records import files, verify
+from tests.harness import launch, results, start
 
 ROOT = Path(__file__).parents[1]
-SMALL = {
-    "trials": 2,
-    "cycles": 3,
-    "budget": 20,
-    "subset_size": 100,
-    "model.width": 2,
-    "train.learning_rate": 0.01,  # at 0.1 so narrow a network may explode, on some processors
-    "train.batch_size": 16,
-    "train.epochs": 12,
-    "train.milestones": (8,),
-    "train.detach_epoch": 6,
-}
 FILE_LIMITS = (50, 400, 1_200, 1_900, 2_500, 20_000, 60_000, 90_000)
-LIMITED = """
-import os, resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
-
-
-def start(
-    cache: Path, workdir: Path, file_limit: int | None = None, **fields: object
-) -> subprocess.Popen[str]:
-    """Starts a small run, with room for `file_limit` bytes in a file if that is given."""
-    settings = [f"--config.{name}={value}" for name, value in {**SMALL, **fields}.items()]
-    limit = [] if file_limit is None else [sys.executable, "-c", LIMITED, str(file_limit)]
-    return subprocess.Popen(
-        [*limit, sys.executable, str(ROOT / "launch.py"), f"--workdir={workdir}", *settings],
-        env={
-            "JAX_NUM_CPU_DEVICES": "2",
-            **os.environ,  # the devices too, where it says
-            "PYTHONPATH": str(ROOT),
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def launch(
-    cache: Path, workdir: Path, file_limit: int | None = None, **fields: object
-) -> tuple[int, str, str]:
-    """Runs it to its end: exit status, standard output, standard error."""
-    process = start(cache, workdir, file_limit, **fields)
-    output, errors = process.communicate()
-    return process.returncode, output, errors
-
-
-def results(workdir: Path) -> tuple[bytes, dict[str, Any]]:
-    """What two runs of one command have in common, to the byte."""
-    arrays = {}
-    for path in [*workdir.glob("selections/*/*.npz"), *workdir.glob("gallery/*/*.npz")]:
-        with np.load(path) as archive:
-            arrays[path.relative_to(workdir).as_posix()] = {
-                name: array.tobytes() for name, array in archive.items()
-            }
-    return b"".join((workdir / name).read_bytes() for name in ("cycles.jsonl", records.DIAGNOSTICS)), arrays
 
 
 def progress_of(workdir: Path) -> tuple[int, str]:

@@ -16,8 +16,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from aljax import mesh
-from aljax.strategies import STRATEGIES, Selection, View, select
+from aljax.runtime import mesh
+from aljax.strategies.registry import STRATEGIES, Selection, View, select
 from benchmarks import common
 from benchmarks.kcenter import clustered
 

@@ -31,7 +31,8 @@ import numpy as np
 from jax.sharding import Mesh
 from sklearn.metrics import pairwise_distances, pairwise_distances_argmin_min
 
-from aljax import kcenter, mesh
+from aljax import kcenter
+from aljax.runtime import mesh
 from benchmarks import common
 
 

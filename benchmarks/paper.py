@@ -16,7 +16,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from aljax import files, models
+from aljax.models import resnet18 as models
+from aljax.records import files
 from benchmarks import common
 
 ROOT = Path(__file__).parents[1]

@@ -14,7 +14,8 @@ from functools import partial
 import jax
 import numpy as np
 
-from aljax import scoring, train
+from aljax import scoring
+from aljax.training import step as train
 from benchmarks import common
 from benchmarks.train_step import Setting, add_setting, setting, synthetic
 

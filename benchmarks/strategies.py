@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aljax import mesh
-from aljax.strategies import STRATEGIES, View, needs_of, select
+from aljax.runtime import mesh
+from aljax.strategies.registry import STRATEGIES, View, needs_of, select
 from benchmarks import common
 from benchmarks.kcenter import clustered
 

@@ -17,7 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
-from aljax import compilation, mesh, models, train
+from aljax.models import resnet18 as models
+from aljax.runtime import compilation, mesh
+from aljax.training import step as train
 from benchmarks import common
 
 RECIPE = train.Recipe(

@@ -19,7 +19,9 @@ import pytest
 
 jax.devices()  # from here on their number stays, whatever a test asks for
 
-from aljax import mesh, models, train  # noqa: E402
+from aljax.models import resnet18 as models  # noqa: E402
+from aljax.runtime import mesh  # noqa: E402
+from aljax.training import step as train  # noqa: E402
 
 TINY_RECIPE = train.Recipe(
     epochs=4,

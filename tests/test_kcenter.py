@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aljax import kcenter, mesh
+from aljax import kcenter
 from aljax.kcenter import k_center_greedy, search
+from aljax.runtime import mesh
 
 
 def brute_force(features, is_center, is_candidate, budget, first=None):
@@ -125,7 +126,7 @@ def test_devices_agree_on_real_numbers():
 def test_devices_that_hold_nothing_but_padding(candidates):
     """On eight devices; the last row of all, far off, is no candidate."""
     code = (
-        "import numpy as np; from aljax import mesh; from aljax.kcenter import k_center_greedy\n"
+        "import numpy as np; from aljax.runtime import mesh; from aljax.kcenter import k_center_greedy\n"
         f"points = np.array([[float(x)] for x in range({candidates})] + [[0.4], [1e6]])\n"
         "rows = np.arange(len(points))\n"
         f"is_candidate, is_center = rows < {candidates}, rows == {candidates}\n"

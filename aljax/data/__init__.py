@@ -1,0 +1,1 @@
+"""Image classification data sets as plain arrays."""

@@ -1,0 +1,211 @@
+"""How images come to a learner: from a pool, one at a time in a stream, or made by itself.
+
+In cycle 1, while there is no model, every scenario draws from the pool.
+
+Shapes: M images offered in a cycle, B the budget, Q <= B images queried.
+"""
+
+import json
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aljax.errors import RunFailed
+from aljax.experiment import view as views
+from aljax.experiment.study import Study, key_of
+from aljax.records import files
+from aljax.records.selections import Selections
+from aljax.runtime import mesh
+from aljax.scenarios import pool, stream, synthesis
+from aljax.strategies import registry as strategies
+from aljax.strategies.registry import Selection
+
+Arrays = dict[str, np.ndarray]
+
+
+class Offer(NamedTuple):
+    """The images that a cycle selects from."""
+
+    study: Study  # whose images hold those that are offered
+    rows: np.ndarray  # where they lie among them, [M] int32
+    names: np.ndarray  # what the records call them: the same, or the numbers of proposals, [M] int32
+    recipes: synthesis.Recipe | None  # how the proposals were made
+
+
+def of_cycle(config: Mapping[str, Any], cycle: int) -> str:
+    """The scenario of a cycle; the first one has no model."""
+    return "pool" if cycle == 1 else config["scenario"]
+
+
+def offer(study: Study, images: pool.Pool, held: np.ndarray, trial: int, cycle: int) -> Offer:
+    """Draws the sub-pool of a cycle, or makes images instead.
+
+    Args:
+      study: the study.
+      images: the pool; images of the data set that are labeled are what others are made from.
+      held: but for these, which judge the models, [v].
+      trial, cycle: name the keys.
+    """
+    size = study.config["subset_size"]
+    if of_cycle(study.config, cycle) != "synthesis":
+        subset = pool.draw_subset(key_of(study, trial, cycle, "subset"), images, size)
+        return Offer(study, subset, subset, None)
+    sources = np.setdiff1d(images.labeled[images.labeled < len(study.ids)], held)
+    recipes = synthesis.propose(
+        key_of(study, trial, cycle, "proposals"),
+        study.train_set.labels,
+        np.pad(sources, (0, study.config["budget"] - len(sources))),
+        np.int32(len(sources)),
+        synthesis.Limits(**study.config["synthesis"]),
+        count=size,
+    )
+    made = synthesis.render(study.train_set.images, recipes)
+    first = len(study.train_set.labels) - size
+    study = with_images(study, first, made, study.train_set.labels[recipes.source])
+    rows = np.arange(first, first + size, dtype=np.int32)
+    return Offer(study, rows, np.arange(size, dtype=np.int32), jax.device_get(recipes))
+
+
+def choose(
+    study: Study,
+    names: Mapping[str, str],
+    offer: Offer,
+    view: strategies.View,
+    trial: int,
+    cycle: int,
+) -> tuple[dict[str, Selection], Arrays]:
+    """Lets every strategy choose from what is offered; a stream passes only once.
+
+    Args:
+      study: the study.
+      names: of the strategies, by role.
+      offer: what there is to choose from.
+      view: of the same.
+      trial, cycle: name the keys.
+
+    Returns:
+      The selections by role, as positions in what is offered, and details for the records. In a
+      stream, "uncertainty" is what was queried, in the order of arrival, and the other roles
+      choose as many of the images that had arrived until the budget was spent, without scores.
+
+    Raises:
+      RunFailed: as `strategies.select`; or if a stream's strategy gives no scores.
+    """
+    budget = study.config["budget"]
+
+    def select(role: str, view: strategies.View, budget: int) -> Selection:
+        return strategies.select(names[role], key_of(study, trial, cycle, role), view, budget)
+
+    if of_cycle(study.config, cycle) != "stream":
+        return {role: select(role, view, budget) for role in names}, {}
+    scores = select("uncertainty", view, budget).scores
+    if not len(scores):
+        raise RunFailed(f"strategy {names['uncertainty']!r} gives no scores, as a stream needs")
+    arrivals = np.asarray(jax.random.permutation(key_of(study, trial, cycle, "arrivals"), len(scores)))
+    told = dict(study.config["stream"])
+    passage = stream.query(
+        scores[arrivals],
+        np.int32(budget),
+        stream.Settings(told["threshold"], told["step"], told["window"]),
+        policy=told["policy"],
+        strategy=names["uncertainty"],
+    )
+    seen = arrivals[: stream.seen(passage, budget)]
+    queried = seen[np.asarray(passage.queried)[: len(seen)]].astype(np.int32)
+    of_seen = views.restricted(view, seen)
+
+    def of_role(role: str) -> Selection:
+        if role == "uncertainty":
+            return Selection(queried, scores)
+        if len(queried) in (0, len(seen)):  # nothing to choose
+            return Selection(queried, strategies.NO_SCORES)
+        selection = select(role, of_seen, len(queried))
+        return Selection(seen[selection.chosen].astype(np.int32), strategies.NO_SCORES, selection.note)
+
+    details = {"arrivals": offer.names[seen], "thresholds": np.asarray(passage.thresholds)[: len(seen)]}
+    return {role: of_role(role) for role in names}, details
+
+
+def recipes_of(offer: Offer, acquired: np.ndarray) -> Arrays:
+    """How the proposals were made, and the images acquired of them [B, H, W, C]; else nothing."""
+    if offer.recipes is None:
+        return {}
+    images = np.asarray(offer.study.train_set.images[offer.rows[acquired]])
+    return {**offer.recipes._asdict(), "images": images}
+
+
+def offered(chosen: Selections) -> int:
+    """How many images the strategies chose from: the sub-pool, or those that were seen."""
+    return len(chosen.details.get("arrivals", chosen.subset))
+
+
+def passed(study: Study, chosen: Selections) -> files.Record:
+    """What a stream's line tells beside the others': the images seen and queried."""
+    if study.config["scenario"] != "stream":
+        return {}
+    return {"seen": offered(chosen), "queried": len(chosen.acquired)}
+
+
+def label(study: Study, images: pool.Pool, chosen: Selections, cycle: int) -> tuple[Study, pool.Pool]:
+    """What the oracle answered: the study with the images that were made, and the pool with all labels.
+
+    Raises:
+      ValueError: as `pool.label`, or if the images that were made are not with the selections.
+    """
+    if of_cycle(study.config, cycle) != "synthesis":
+        return study, pool.label(images, chosen.acquired)
+    shape = (len(chosen.acquired), *study.train_set.images.shape[1:])
+    if "source" not in chosen.details or chosen.details.get("images", np.empty(0)).shape != shape:
+        raise ValueError("the images that were made are not there")
+    batch = np.arange(images.size, images.size + len(chosen.acquired), dtype=np.int32)
+    labels = study.train_set.labels[chosen.details["source"][chosen.acquired]]
+    study = with_images(study, images.size, chosen.details["images"], labels)
+    return study, pool.label(images._replace(size=images.size + len(batch)), batch)
+
+
+def with_images(study: Study, first: int, images: Any, labels: Any) -> Study:
+    """The study with other images and labels from row `first` on."""
+    train_set = study.train_set
+    images, labels = _replaced(
+        (train_set.images, train_set.labels), (jnp.asarray(images), jnp.asarray(labels)), np.int32(first)
+    )
+    train_set = train_set._replace(images=images, labels=labels)
+    return study._replace(train_set=jax.device_put(train_set, mesh.everywhere(study.mesh)))
+
+
+@jax.jit
+def _replaced(arrays: Any, rows: Any, first: jax.Array) -> Any:
+    def replace(array: jax.Array, new: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_update_slice_in_dim(array, new, first, 0)
+
+    return jax.tree.map(replace, arrays, rows)
+
+
+def show(study: Study, chosen: Selections, folder: Path) -> None:
+    """Writes images that were made and queried as PNG, and queries.jsonl, which tells how each was made."""
+    if "images" not in chosen.details:
+        return
+    from PIL import Image
+
+    lines = []
+    for number, proposal in enumerate(chosen.acquired):
+        recipe = {name: chosen.details[name][proposal].item() for name in synthesis.Recipe._fields}
+        file, content = f"{number:03d}.png", BytesIO()
+        Image.fromarray(chosen.details["images"][number].squeeze()).save(content, "png")
+        files.write(folder / file, content.getvalue())
+        lines.append(
+            {
+                "file": file,
+                "proposal": int(proposal),
+                "class": study.class_names[int(study.train_set.labels[recipe["source"]])],
+                "source_id": study.ids[recipe["source"]],
+                "other_id": study.ids[recipe["other"]],
+                **{name: round(x, 4) if type(x) is float else x for name, x in recipe.items()},
+            }
+        )
+    files.write(folder / "queries.jsonl", b"".join(json.dumps(line).encode() + b"\n" for line in lines))

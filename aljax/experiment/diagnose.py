@@ -1,0 +1,55 @@
+"""What is noted of a cycle's selections when they are made, for the report."""
+
+import numpy as np
+
+from aljax.experiment.study import Study, key_of
+from aljax.records import diagnostics, files
+from aljax.records import directory as records
+from aljax.strategies import registry as strategies
+
+NEEDS = frozenset({"log_probs", "features", "labeled_features"})  # of the view
+
+
+def write(
+    study: Study,
+    view: strategies.View,
+    subset: np.ndarray,
+    uncertainty: strategies.Selection,
+    diversity: strategies.Selection,
+    trial: int,
+    cycle: int,
+) -> None:
+    """Writes the diagnostics of a cycle, and in the first trial its gallery.
+
+    One trial's images are enough to look at, and all trials' would make a large run directory.
+
+    Args:
+      study: the study.
+      view: what the strategies saw, with `NEEDS`, or without where there is no model.
+      subset: indices of the sub-pool, [M].
+      uncertainty, diversity: what both strategies chose.
+      trial, cycle: where it belongs.
+    """
+    labels = np.asarray(study.train_set.labels)[subset]
+    random = strategies.random(key_of(study, trial, cycle, "diagnostics"), view, study.config["budget"])
+    batches = {"uncertainty": uncertainty.chosen, "diversity": diversity.chosen, "random": random.chosen}
+    space = true_loss = None
+    if view.features is not None:
+        centers = np.asarray(view.labeled_features)[: view.num_labeled]
+        space = diagnostics.geometry(np.asarray(view.features), centers)
+        true_loss = -np.asarray(view.log_probs)[np.arange(len(labels)), labels]
+    scores = uncertainty.scores
+    measured = diagnostics.measure(
+        labels, batches, len(study.class_names), space=space, scores=scores, true_loss=true_loss
+    )
+    records.put(study.workdir / records.DIAGNOSTICS, {"trial": trial, "cycle": cycle, **measured})
+    if space is None or trial != study.config["first_trial"]:
+        return
+    kept = diagnostics.gallery(
+        labels, uncertainty.chosen, diversity.chosen, study.class_names, space=space, scores=scores
+    )
+    # As many as there can be, so that fetching them is compiled once.
+    wanted = np.resize(subset[kept.shown], 3 * diagnostics.SHOWN)
+    images = np.asarray(study.train_set.images[wanted])[: len(kept.shown)]
+    path = diagnostics.path_of(study.workdir, trial, cycle)
+    files.write(path, diagnostics.packed(kept._replace(images=images)))

@@ -1,0 +1,232 @@
+"""The study: trials of active learning, in each cycle of which two strategies are compared.
+
+One cycle: draw the sub-pool, let both strategies select from it with the model of the cycle
+before, record how far they agree, label the uncertainty batch (or what `config.acquire` says),
+train afresh on all labels, evaluate. In cycle 1 there is no model, and all selections are random.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from aljax import agreement, pairs
+from aljax.config import checks as fields
+from aljax.errors import Refused, RunFailed
+from aljax.experiment import candidates as scenarios
+from aljax.experiment import diagnose as notes
+from aljax.experiment import monitor, roles, validation
+from aljax.experiment.fit import fit
+from aljax.experiment.study import Study, chunk, environment, local_mesh, prepare
+from aljax.experiment.view import view_of
+from aljax.records import checkpoints, files, selections
+from aljax.records import directory as records
+from aljax.report import make as report
+from aljax.runtime import mesh
+from aljax.scenarios import pool, stopping
+from aljax.strategies import registry as strategies
+from aljax.training import ensemble
+from aljax.training import step as train
+
+
+def run(config: Mapping[str, Any], workdir: str | Path) -> None:
+    """Runs the study, or what is left of it, and prints its table.
+
+    Args:
+      config: nested dictionaries, as `get_config().to_dict()` of a file in configs/ gives them.
+      workdir: the run directory; see the README for what it holds.
+
+    Raises:
+      Refused: if the config, the data or the workdir cannot be used; nothing is lost.
+      RunFailed: if a result cannot be written or is not a finite number; what was complete stays.
+      Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
+    """
+    fields.check(config)
+    workdir = Path(workdir)
+    devices = local_mesh(config)
+    first = config["first_trial"]
+    plan = [
+        (trial, cycle)
+        for trial in range(first, first + config["trials"])
+        for cycle in range(1, config["cycles"] + 1)
+    ]
+    with records.opened(workdir, dict(config), environment(devices)):
+        lines = records.completed(workdir, plan)
+        if len(lines) < len(records.shortened(plan, lines)):
+            study = prepare(config, workdir, devices)
+            refresh = report.Refresher(workdir)
+            with monitor.watching(study.recipe.epochs, plan, lines, workdir) as watch:
+                for trial in range(first, first + config["trials"]):
+                    done = [line for line in lines if line["trial"] == trial]
+                    run_trial(study, trial, done, watch, refresh)
+            lines = records.completed(workdir, plan)
+        report.finish(workdir, lines)
+
+
+def run_trial(
+    study: Study,
+    trial: int,
+    lines: list[files.Record],
+    watch: monitor.Watch,
+    refresh: Callable[[], None],
+) -> None:
+    """Runs the cycles of one trial after those whose `lines` stand in the records."""
+    history = list(lines)
+    pools = [pool.unlabeled(len(study.ids))]
+    held = np.empty(0, np.int32)  # labeled images that are not trained on
+    progress = None
+    for cycle in range(1, study.config["cycles"] + 1):
+        clock = Clock()
+        path = selections.path_of(study.workdir, trial, cycle)
+        chosen = selections.load(path)
+        if chosen is None:
+            if cycle > 1 and progress is None:
+                progress = fit(study, validation.trained_on(pools, held), trial, watch)
+                clock.lap("recover")
+            chosen = select(study, pools[-1], held, progress, trial, cycle, clock)
+            scenarios.show(study, chosen, path.with_suffix(""))
+            selections.save(path, chosen)
+        try:
+            compared = agreement.measured(chosen.uncertainty, chosen.diversity, scenarios.offered(chosen))
+            study, images = scenarios.label(study, pools[-1], chosen, cycle)
+        except ValueError as error:
+            raise Refused(f"{path}: {error}; accepted: the file of this run") from error
+        pools.append(images)
+        held = validation.held_out(study, pools, held, trial)
+        if cycle <= len(lines):
+            check_recorded(path, lines[cycle - 1], compared)
+            progress = None
+        else:
+            clock.lap("record")
+            training = validation.trained_on(pools, held)
+            progress = fit(study, training, trial, watch, before=progress)
+            clock.lap("train")
+            measured = evaluate(study, progress)
+            clock.lap("evaluate")
+            before = chosen.details.get("stop_predictions")
+            judged = validation.judge(study, progress.state, training, held, before, trial, watch)
+            if judged:
+                clock.lap("validate")
+            line = {
+                "trial": trial,
+                "cycle": cycle,
+                "labeled": len(pools[-1].labeled),
+                "budget": study.config["budget"],
+                "subset_size": study.config["subset_size"],
+                **compared._asdict(),
+                **roles.recorded(study.config, cycle),
+                **measured,
+                **scenarios.passed(study, chosen),
+                **judged,
+            }
+            history.append(records.plain(line))
+            record(study, history, chosen, clock)
+            watch.cycle_done(history[-1])
+            refresh()
+        if history[cycle - 1].get("stopped"):
+            return
+
+
+def check_recorded(path: Path, line: files.Record, compared: agreement.Agreement) -> None:
+    """Refuses selections that are not those which a line of cycles.jsonl is about."""
+    if line.get("overlap") != compared.overlap:
+        raise Refused(
+            f"{path}: the selections share {compared.overlap} images, and cycles.jsonl says "
+            f"{line.get('overlap')}; accepted: the file of this run"
+        )
+
+
+def evaluate(study: Study, progress: checkpoints.Progress) -> files.Record:
+    """How good the trained model is, on the test set."""
+    accuracy, test_loss = train.evaluate(
+        ensemble.first(progress.state),
+        study.test_set,
+        networks=study.networks,
+        chunk=chunk(study),
+        sharding=mesh.spread(study.mesh),
+    )
+    return {
+        "accuracy": accuracy,
+        "test_loss": test_loss,
+        "train_loss": progress.metrics.cross_entropy,
+        "retries": progress.attempt,
+    }
+
+
+def record(study: Study, history: list[files.Record], chosen: selections.Selections, clock: "Clock") -> None:
+    """Appends the last line of a trial's history to the records, and why it stops if it does."""
+    line = history[-1]
+    rules = stopping.Rules(**study.config["stop"])
+    if stopping.asked_for(rules):
+        line["stopped"] = stopping.reason(history, rules, study.config["cycles"])
+    place = {"trial": line["trial"], "cycle": line["cycle"]}
+    of_pairs = pairs.compare(chosen.compared, chosen.compared_scores, scenarios.offered(chosen))
+    files.append(study.workdir / "timings.jsonl", {**place, **clock.seconds})
+    if of_pairs:
+        files.append(study.workdir / "pairs.jsonl", *({**place, **pair} for pair in of_pairs))
+    files.append(study.workdir / "cycles.jsonl", line)  # last, as it makes the cycle complete
+
+
+def select(
+    study: Study,
+    images: pool.Pool,
+    held: np.ndarray,
+    progress: checkpoints.Progress | None,
+    trial: int,
+    cycle: int,
+    clock: "Clock",
+) -> selections.Selections:
+    """Draws the sub-pool of a cycle, and lets every strategy select from it.
+
+    The scenario says what stands for the sub-pool, and what for the uncertainty strategy's choice.
+    """
+    config = study.config
+    state = progress.state if progress else None
+    offer = scenarios.offer(study, images, held, trial, cycle)
+    names = roles.names_of(config, cycle)
+    wanted = {field for name in names.values() for field in strategies.needs_of(strategies.find(name))}
+    wanted |= notes.NEEDS
+    try:
+        view = view_of(offer.study, images, offer.rows, state, wanted)
+        clock.lap("score")
+        made, details = scenarios.choose(study, names, offer, view, trial, cycle)
+    except RunFailed as error:
+        raise RunFailed(f"trial {trial}, cycle {cycle}: {error}") from error
+    for role, selection in made.items():
+        if selection.note:
+            logging.warning("trial %d, cycle %d, %s: %s", trial, cycle, names[role], selection.note)
+    clock.lap("select")
+    notes.write(offer.study, view, offer.rows, made["uncertainty"], made["diversity"], trial, cycle)
+    clock.lap("diagnose")
+    chosen = {role: offer.names[selection.chosen] for role, selection in made.items()}
+    details |= scenarios.recipes_of(offer, made[roles.acquired(config, cycle)].chosen)
+    if state is not None and config["stop"]["stability"]:
+        details["stop_predictions"] = validation.predicted(study, state, validation.stop_set(study, trial))
+    compared = {name: roles.role_of(config, name) for name in config["compare"]}
+    return selections.Selections(
+        subset=offer.names,
+        uncertainty=chosen["uncertainty"],
+        diversity=chosen["diversity"],
+        acquired=chosen[roles.acquired(config, cycle)],
+        scores=made["uncertainty"].scores,
+        compared={name: chosen[role] for name, role in compared.items()},
+        compared_scores={name: made[role].scores for name, role in compared.items()},
+        details=details,
+    )
+
+
+class Clock:
+    """Seconds spent in each phase of a cycle."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, phase: str) -> None:
+        """Counts the time since the last lap towards `phase`."""
+        now = time.monotonic()
+        self.seconds[phase] = round(self.seconds.get(phase, 0.0) + now - self._last, 4)
+        self._last = now

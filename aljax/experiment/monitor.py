@@ -1,0 +1,166 @@
+"""What a person sees while a run goes on: a progress bar or log lines, and TensorBoard files.
+
+It also takes note of the wish to stop (Ctrl-C, or SIGTERM as a scheduler sends it).
+"""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from absl import logging
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from aljax.errors import NotFinite
+from aljax.experiment.tensorboard import Curves
+from aljax.records.directory import shortened
+from aljax.records.files import Record
+from aljax.training.step import EpochMetrics
+
+TRAIN_CURVES = ("cross_entropy", "ranking_loss", "accuracy")  # a point per epoch
+CYCLE_CURVES = ("C", "overlap", "accuracy", "test_loss")  # a point per cycle
+
+
+class Watch:
+    """Follows a run; made by `watching`."""
+
+    def __init__(self, epochs: int, plan: Sequence[tuple[int, int]], workdir: Path, bar: Progress):
+        self.stop_requested = 0  # the number of the signal that asked for it
+        self._epochs = epochs
+        self._plan = plan
+        self._workdir = workdir
+        self._bar = bar
+        # A cycle takes about as long as it has labels, which is as its number.
+        self._cycles = bar.add_task("all cycles", total=sum(cycle for _, cycle in plan))
+        self._epochs_bar = bar.add_task("compiling", total=epochs)
+        self._done = 0
+        self._started: tuple[float, int] | None = None
+        self._curves: dict[int, Curves] = {}
+
+    def skip(self, lines: Sequence[Record]) -> None:
+        """Counts cycles as done that were recorded before."""
+        for line in lines:
+            self._count(line)
+
+    def epoch_done(self, trial: int, cycle: int, epoch: int, metrics: EpochMetrics, part: str = "") -> None:
+        """Shows an epoch (counted from 1); raises NotFinite where its loss or weights were not finite.
+
+        A `part` is a training beside the cycle's main one, and has no curves.
+        """
+        if bad_step := int(metrics.bad_step):
+            raise NotFinite(
+                f"trial {trial}{part}, cycle {cycle}, epoch {epoch}, step {bad_step}: "
+                "the loss or a weight is not finite"
+            )
+        self._bar.update(self._epochs_bar, completed=epoch, description=f"epoch {epoch} of {self._epochs}")
+        self._bar.update(
+            self._cycles,
+            completed=self._done + cycle * epoch / self._epochs,
+            description=f"trial {trial}, cycle {cycle}; all cycles",
+        )
+        if part:
+            return
+        step = (cycle - 1) * self._epochs + epoch
+        values = {f"train/{name}": float(getattr(metrics, name)) for name in TRAIN_CURVES}
+        self._curves_of(trial, step).add(step, values)
+
+    def cycle_done(self, line: Record) -> None:
+        """Shows a complete cycle by its record."""
+        self._count(line)
+        step = line["cycle"] * self._epochs
+        curves = self._curves_of(line["trial"], step)
+        curves.add(step, {f"cycle/{name}": line[name] for name in CYCLE_CURVES if line[name] is not None})
+        curves.flush()
+        text = (
+            f"trial {line['trial']}, cycle {line['cycle']}: {line['labeled']} labeled, "
+            f"accuracy {100 * line['accuracy']:.1f} %, overlap {line['overlap']} "
+            f"(by chance {line['chance']:g}), C "
+            + ("undefined" if line["C"] is None else f"{line['C']:+.3f}")
+            + (f"; stopped ({line['stopped']})" if line.get("stopped") else "")
+        )
+        if self._bar.disable:
+            logging.info("%s%s", text, self._time_left())
+        else:
+            self._bar.console.print(text, highlight=False)
+
+    def _count(self, line: Record) -> None:
+        self._done += line["cycle"]
+        if line.get("stopped"):
+            self._plan = shortened(self._plan, [line])
+        total = sum(cycle for _, cycle in self._plan)
+        self._bar.update(self._cycles, completed=self._done, total=total)
+
+    def close(self) -> None:
+        """Writes out what TensorBoard files still lack."""
+        for curves in self._curves.values():
+            curves.close()
+
+    def _curves_of(self, trial: int, step: int) -> Curves:
+        if trial not in self._curves:
+            self._curves[trial] = Curves(self._workdir / "tensorboard" / f"trial-{trial:02d}", step)
+        return self._curves[trial]
+
+    def _time_left(self) -> str:
+        now = time.monotonic()
+        if self._started is None:  # the first cycle also compiled
+            self._started = now, self._done
+            return ""
+        since, done = self._started
+        left = (now - since) / (self._done - done) * (sum(cycle for _, cycle in self._plan) - self._done)
+        return f"; about {left / 60:.0f} min left" if left >= 90 else f"; about {left:.0f} s left"
+
+
+@contextlib.contextmanager
+def watching(
+    epochs: int, plan: Sequence[tuple[int, int]], lines: Sequence[Record], workdir: Path
+) -> Iterator[Watch]:
+    """Follows the run of a plan, some lines of which are recorded already.
+
+    Args:
+      epochs: in a cycle.
+      plan: every (trial, cycle).
+      lines: the records so far.
+      workdir: the run directory, for TensorBoard files.
+    """
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        watch = Watch(epochs, plan, workdir, bar)
+        watch.skip(lines)
+        with _signals_noted(watch):
+            try:
+                yield watch
+            finally:
+                watch.close()
+
+
+@contextlib.contextmanager
+def _signals_noted(watch: Watch) -> Iterator[None]:
+    """Notes the first SIGINT or SIGTERM for the run to act on; a second one acts at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number, frame):
+        watch.stop_requested = number
+        restore()
+
+    def restore():
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        restore()

@@ -1,0 +1,118 @@
+"""A study as its config describes it, ready to run: data and networks, devices and keys."""
+
+import importlib.metadata
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+import aljax
+from aljax.config import checks as fields
+from aljax.data import dataset as data
+from aljax.errors import Refused
+from aljax.experiment import roles
+from aljax.models import resnet18 as models
+from aljax.records import directory as records
+from aljax.records.files import Record
+from aljax.runtime import mesh
+from aljax.strategies import registry as strategies
+from aljax.training import step as train
+
+
+class Study(NamedTuple):
+    """What stays the same over all trials and cycles, but for the images that a trial makes."""
+
+    config: Mapping[str, Any]
+    workdir: Path
+    networks: train.Networks
+    recipe: train.Recipe
+    mesh: Mesh
+    train_set: train.Examples  # followed, where images are made, by room for them
+    test_set: train.Examples
+    key: jax.Array
+    ids: tuple[str, ...]  # of the N images of the train split
+    class_names: tuple[str, ...]
+
+
+def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
+    """Loads the data set and puts it on the devices."""
+    dataset = data.load(**config["dataset"])
+    fields.check_fits(config, dataset)
+    records.check_same(workdir, "data_sha256", data.digest(dataset))
+    if own := strategies.digest(roles.names_of(config, cycle=2).values()):
+        records.check_same(workdir, "strategies_sha256", own)
+    mean, std = data.channel_statistics(dataset.train.images)
+    more = room(config)
+    train_set, test_set = (
+        train.Examples(*jax.device_put((images, labels, mean, std), mesh.everywhere(devices)))
+        for images, labels in (
+            (_padded(dataset.train.images, more), _padded(dataset.train.labels, more)),
+            (dataset.test.images, dataset.test.labels),
+        )
+    )
+    dtype = config["model"]["dtype"]
+    if dtype == "auto":
+        dtype = "float32" if devices.devices.flat[0].platform == "cpu" else "bfloat16"
+    backbone = models.ResNet18(len(dataset.class_names), config["model"]["width"], jnp.dtype(dtype))
+    return Study(
+        config=config,
+        workdir=workdir,
+        networks=train.Networks(backbone, models.LossPredictor()),
+        recipe=train.Recipe(**{**config["train"], "milestones": tuple(config["train"]["milestones"])}),
+        mesh=devices,
+        train_set=train_set,
+        test_set=test_set,
+        key=jax.random.key(config["seed"]),
+        ids=dataset.train.ids,
+        class_names=dataset.class_names,
+    )
+
+
+def room(config: Mapping[str, Any]) -> int:
+    """How many images a trial may make: those that are labeled, and the proposals of a cycle."""
+    if config["scenario"] != "synthesis":
+        return 0
+    return (config["cycles"] - 1) * config["budget"] + config["subset_size"]
+
+
+def _padded(rows: np.ndarray, count: int) -> np.ndarray:
+    return np.pad(rows, ((0, count), *[(0, 0)] * (rows.ndim - 1)))
+
+
+def key_of(study: Study, trial: int, cycle: int, name: str) -> jax.Array:
+    """The key of one use of randomness: each trial, cycle and name has its own."""
+    key = jax.random.fold_in(study.key, np.uint32(zlib.crc32(name.encode())))
+    return jax.random.fold_in(jax.random.fold_in(key, trial), cycle)
+
+
+def capacity(study: Study) -> int:
+    """The most images that are ever labeled."""
+    return study.config["cycles"] * study.config["budget"]
+
+
+def chunk(study: Study) -> int:
+    """Images scored in one pass; a multiple of the number of devices, as the batch is."""
+    return 4 * study.recipe.batch_size
+
+
+def local_mesh(config: Mapping[str, Any]) -> Mesh:
+    """The devices of this host that the config asks for."""
+    batch_size = config["train"]["batch_size"]
+    try:
+        return mesh.local(config["devices"], batch_size, batch_size * config["dataset"]["image_size"] ** 2)
+    except ValueError as error:
+        raise Refused(
+            f"config.devices={config['devices']}: {error}; accepted: 0 for all, or fewer"
+        ) from error
+
+
+def environment(devices: Mesh) -> Record:
+    """What a run's numbers depend on beside its config."""
+    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax")}
+    kind = devices.devices.flat[0].device_kind
+    return {"versions": {**versions, "aljax": aljax.__version__}, "device": f"{devices.size} x {kind}"}

@@ -1,0 +1,69 @@
+"""What the strategies of a cycle look at: the last model's outputs, as far as they ask for them."""
+
+from collections.abc import Set
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aljax import scoring
+from aljax.errors import RunFailed
+from aljax.experiment.study import Study, capacity, chunk
+from aljax.runtime import mesh
+from aljax.scenarios import pool
+from aljax.strategies import registry as strategies
+from aljax.training import step as train
+
+
+def view_of(
+    study: Study, images: pool.Pool, subset: np.ndarray, state: train.TrainState | None, wanted: Set[str]
+) -> strategies.View:
+    """A view of a sub-pool.
+
+    Args:
+      study: the study.
+      images: the pool, for the labeled images.
+      subset: indices of the sub-pool, [M].
+      state: the ensemble trained on them, or None while there is none.
+      wanted: fields of the view.
+
+    Returns:
+      The view, of which the other fields are None.
+
+    Raises:
+      RunFailed: if an output is not finite.
+    """
+    view = strategies.View(len(subset), study.mesh, len(images.labeled))
+    if state is None:
+        return view
+    outputs = scoring.outputs_of(
+        state,
+        study.train_set,
+        subset,
+        pool.padded(images, capacity(study)),
+        len(images.labeled),
+        networks=study.networks,
+        wanted=frozenset(wanted),
+        chunk=chunk(study),
+        sharding=mesh.spread(study.mesh),
+    )
+    for name, values in outputs.items():
+        if not jnp.isfinite(values).all():
+            raise RunFailed(f"{name} of the sub-pool are not finite")
+    return view._replace(**outputs)
+
+
+def restricted(view: strategies.View, positions: np.ndarray) -> strategies.View:
+    """The view of some of the images alone, [m] of its M positions."""
+
+    def of(values: jax.Array | None) -> jax.Array | None:
+        return None if values is None else values[positions]
+
+    members = view.member_log_probs
+    return view._replace(
+        subset_size=len(positions),
+        log_probs=of(view.log_probs),
+        predicted_loss=of(view.predicted_loss),
+        features=of(view.features),
+        member_log_probs=None if members is None else members[:, positions],
+    )

@@ -1,0 +1,5 @@
+"""The networks."""
+
+from aljax.models.resnet18 import LossPredictor, ResNet18
+
+__all__ = ["LossPredictor", "ResNet18"]

@@ -1,0 +1,1 @@
+"""Numerical kernels without a notion of learning."""

@@ -1,0 +1,123 @@
+"""The convolution of the networks, written so that XLA runs it fast on a CPU too.
+
+Inside a loop (and an epoch is one) XLA's CPU backend has its fast convolution only for the
+layout [B, H, W, C] * [h, w, C, D] -> [B, I, J, D] and for images no smaller than the window;
+it brings other cases into that form in the outermost computation alone. The automatic
+gradients are other cases, and run up to 60 times slower. So on a CPU the gradients are
+written in that layout here, tiny images and the gradients of strided convolutions are
+multiplied as patches, and 3x3 windows over many channels go the way of winograd.py. GPU and
+TPU keep XLA's own.
+
+Shapes: B examples, H x W pixels in, I x J pixels out, h x w window, C channels in, D out.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from aljax.ops import winograd
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+Pair = tuple[int, int]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def conv(x: jax.Array, kernel: jax.Array, strides: Pair, padding: tuple[Pair, Pair]) -> jax.Array:
+    """The two-dimensional convolution of deep learning (a cross-correlation).
+
+    Args:
+      x: images, [B, H, W, C].
+      kernel: [h, w, C, D].
+      strides: down and across, in pixels.
+      padding: zeros above and below, left and right, in pixels.
+
+    Returns:
+      [B, I, J, D]. Value and gradients are those of `jax.lax.conv_general_dilated`, to rounding.
+    """
+    options = {"strides": strides, "padding": padding}
+    return lax.platform_dependent(
+        x, kernel, cpu=partial(_cpu_value, **options), default=partial(_value, **options)
+    )
+
+
+def _save(x, kernel, strides, padding):
+    return conv(x, kernel, strides, padding), (x, kernel)
+
+
+def _gradients(strides, padding, saved, gradient):
+    options = {"strides": strides, "padding": padding}
+    return lax.platform_dependent(
+        *saved,
+        gradient,
+        cpu=partial(_cpu_gradients, **options),
+        default=partial(_automatic_gradients, partial(_value, **options)),
+    )
+
+
+conv.defvjp(_save, _gradients)
+
+
+def _value(x, kernel, *, strides, padding):
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=LAYOUT)
+
+
+def _automatic_gradients(function, x, kernel, gradient):
+    return jax.vjp(function, x, kernel)[1](gradient)
+
+
+def _is_tiny(x, kernel):
+    return x.shape[1] < kernel.shape[0] or x.shape[2] < kernel.shape[1]
+
+
+def _cpu_value(x, kernel, *, strides, padding):
+    if not _is_tiny(x, kernel) and winograd.suits(x, kernel, strides, padding):
+        return winograd.value(x, kernel)
+    form = _patches_value if _is_tiny(x, kernel) else _value
+    return form(x, kernel, strides=strides, padding=padding)
+
+
+def _cpu_gradients(x, kernel, gradient, *, strides, padding):
+    if _is_tiny(x, kernel) or strides != (1, 1):
+        function = partial(_patches_value, strides=strides, padding=padding)
+        return _automatic_gradients(function, x, kernel, gradient)
+    if winograd.suits(x, kernel, strides, padding):
+        return winograd.x_gradient(kernel, gradient), winograd.kernel_gradient(x, gradient)
+
+    # The paddings that make each gradient as large as the array that it belongs to.
+    x_padding = [
+        (n - 1 - low, n - 1 - high) for n, (low, high) in zip(kernel.shape[:2], padding, strict=True)
+    ]
+    x_gradient = lax.conv_general_dilated(
+        gradient, kernel[::-1, ::-1].swapaxes(2, 3), (1, 1), x_padding, dimension_numbers=LAYOUT
+    )
+    kernel_gradient = lax.conv_general_dilated(
+        x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), (1, 1), padding, dimension_numbers=LAYOUT
+    )
+    return x_gradient, kernel_gradient.transpose(1, 2, 0, 3)
+
+
+def _patches_value(x, kernel, *, strides, padding):
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    height, width = kernel.shape[:2]
+    rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
+    shifted = [
+        x[:, i : i + rows : strides[0], j : j + columns : strides[1]]
+        for i in range(height)
+        for j in range(width)
+    ]
+    patches = jnp.concatenate(shifted, axis=-1)
+    # Two axes alone: with four, XLA writes a transposed copy of the gradient, and slowly.
+    products = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
+    return products.reshape(*patches.shape[:-1], -1)
+
+
+def for_flax(
+    x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Sequence[Pair], **_: object
+) -> jax.Array:
+    """`conv` as flax.linen.Conv calls it; the networks here neither dilate nor group."""
+    down, across = strides
+    vertical, horizontal = padding
+    return conv(x, kernel, (down, across), (vertical, horizontal))

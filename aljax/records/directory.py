@@ -1,0 +1,263 @@
+"""The run directory: what a run has found, written so that nothing is lost or counted twice.
+
+A (trial, cycle) is complete when its line stands in cycles.jsonl.
+"""
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from absl import logging
+
+from aljax.errors import Refused, RunFailed
+from aljax.records import selections
+from aljax.records.files import PARTIAL, Record, append, encoded, read_lines, write
+
+# What ran, not what was asked for: a run may be continued where these differ.
+ENVIRONMENT = ("versions", "device")
+
+# Lines of each cycle that are written before the line in cycles.jsonl that completes it.
+SIDE_FILES = ("timings.jsonl", "pairs.jsonl")
+
+DIAGNOSTICS = "diagnostics.jsonl"  # a line of each cycle, written before its selections are
+
+# In config.json: digests of what the config only names, and what they are of.
+DIGESTS = {"data_sha256": "the data set", "strategies_sha256": "a strategy's file"}
+
+
+@contextlib.contextmanager
+def opened(workdir: Path, config: Record, environment: Record) -> Iterator[None]:
+    """Holds the run directory for this process alone, made if it is new.
+
+    Args:
+      workdir: the run directory.
+      config: every field of the config.
+      environment: versions and device, by the names in `ENVIRONMENT`.
+
+    Raises:
+      Refused: if another process holds it, it was made with another config, or it cannot be
+        written.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = (workdir / ".lock").open("a+b", buffering=0)
+    except OSError as error:
+        raise Refused(
+            f"--workdir={workdir}: {error.strerror}; accepted: a folder that can be written"
+        ) from error
+    with lock:
+        _take(lock, workdir)
+        try:
+            _begin(workdir, config, environment)
+        except (RunFailed, OSError) as error:
+            raise Refused(f"--workdir={workdir}: {error}; accepted: a folder that can be written") from error
+        yield
+
+
+def _take(lock: IO[bytes], workdir: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        holder = lock.read().decode(errors="replace").strip()
+        raise Refused(f"--workdir={workdir}: process {holder} is at work in it") from error
+    except OSError as error:
+        raise Refused(f"--workdir={workdir}: cannot be locked ({error.strerror})") from error
+    with contextlib.suppress(OSError):  # the number only serves to name the process
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n".encode())
+
+
+def _begin(workdir: Path, config: Record, environment: Record) -> None:
+    """Writes the config, or compares it with the one that is there; removes what a kill left."""
+    path = workdir / "config.json"
+    cycles = workdir / "cycles.jsonl"
+    begun = any(workdir.glob("selections/*/*")) or (cycles.exists() and cycles.stat().st_size > 0)
+    stored = _stored_config(path) if path.exists() else None
+    if stored is None:
+        foreign = sorted(
+            name for name in os.listdir(workdir) if name != ".lock" and not name.startswith(PARTIAL)
+        )
+        if foreign:
+            raise Refused(
+                f"--workdir={workdir}: holds {foreign[0]} but no config.json; accepted: "
+                "an empty folder or a run directory"
+            )
+    elif begun:
+        _check_same_config(path, stored, config, environment)
+    for folder in ("", "figures/", "selections/**/", "gallery/*/"):
+        for left_over in workdir.glob(f"{folder}{PARTIAL}*"):
+            left_over.unlink()
+    if not begun and stored != {**_as_json(config), **_as_json(environment)}:
+        write(path, (json.dumps({**config, **environment}, indent=2) + "\n").encode())
+    unused = set() if config.get("compare") else {"pairs.jsonl"}
+    for name in ("cycles.jsonl", *SIDE_FILES, DIAGNOSTICS):
+        if name not in unused and not (workdir / name).exists():
+            write(workdir / name, b"")
+
+
+def _as_json(value: Record) -> Record:
+    return json.loads(json.dumps(value))
+
+
+def _stored_config(path: Path) -> Record:
+    try:
+        stored = json.loads(path.read_bytes())
+        if missing := [name for name in ENVIRONMENT if name not in stored]:
+            raise ValueError(f"it lacks {missing[0]!r}")
+    except (OSError, ValueError, TypeError) as error:
+        raise Refused(f"{path}: is not a config that aljax wrote ({error})") from error
+    return stored
+
+
+def _check_same_config(path: Path, stored: Record, config: Record, environment: Record) -> None:
+    fields = {name: value for name, value in stored.items() if name not in (*ENVIRONMENT, *DIGESTS)}
+    old, new = flatten(fields), flatten(_as_json(config))
+    differing = [
+        f"config.{name} is {_shown(new, name)}, was {_shown(old, name)}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name, _ABSENT) != new.get(name, _ABSENT)
+    ]
+    if differing:
+        raise Refused(
+            f"{path}: made with another config: {'; '.join(differing)}; accepted: the same config, "
+            "or another --workdir"
+        )
+    before = {name: stored[name] for name in ENVIRONMENT}
+    if before != environment:
+        logging.warning("%s: this run was started with %s, and goes on with %s", path, before, environment)
+
+
+def check_same(workdir: Path, field: str, digest: str) -> None:
+    """Notes a digest in config.json; refuses another one later on.
+
+    Args:
+      workdir: the run directory.
+      field: a key of `DIGESTS`.
+      digest: in hexadecimal digits.
+
+    Raises:
+      Refused: if the run was begun with another: its results would not go together.
+    """
+    path = workdir / "config.json"
+    stored = _stored_config(path)
+    if field not in stored:
+        write(path, (json.dumps({**stored, field: digest}, indent=2) + "\n").encode())
+    elif stored[field] != digest:
+        raise Refused(
+            f"{path}: {DIGESTS[field]} has changed since the run was begun ({field} is {digest[:12]}, was "
+            f"{str(stored[field])[:12]}); accepted: the same as then, or another --workdir"
+        )
+
+
+_ABSENT = object()
+
+
+def _shown(fields: Record, name: str) -> str:
+    return repr(fields[name]) if name in fields else "absent"
+
+
+def flatten(config: Record, prefix: str = "") -> Record:
+    """Nested dictionaries as one, with names like "train.epochs"."""
+    flat: Record = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def shortened(plan: Sequence[tuple[int, int]], lines: Sequence[Record]) -> list[tuple[int, int]]:
+    """A plan without the cycles after one whose line says why its trial `stopped`."""
+    ends = {place[0]: place[1] for line in lines if line.get("stopped") and (place := place_of(line)) in plan}
+    return [(trial, cycle) for trial, cycle in plan if cycle <= ends.get(trial, cycle)]
+
+
+def place_of(line: Record) -> tuple[Any, Any]:
+    """The trial and the cycle of a line."""
+    return line.get("trial"), line.get("cycle")
+
+
+def completed(workdir: Path, plan: Sequence[tuple[int, int]]) -> list[Record]:
+    """The lines of cycles.jsonl, a half-written last one removed.
+
+    The side files are cut to the same cycles, the diagnostics to those whose selections stand.
+
+    Args:
+      workdir: the run directory.
+      plan: every (trial, cycle) in the order in which they are run; a trial ends before its last
+        cycle if a line says why it `stopped`.
+
+    Returns:
+      A record for each complete (trial, cycle), in order.
+
+    Raises:
+      Refused: if a line is damaged or out of order, naming the file and the line.
+    """
+    path = workdir / "cycles.jsonl"
+    lines = _repaired(path)
+    plan = shortened(plan, lines)
+    for number, line in enumerate(lines, start=1):
+        expected = plan[number - 1] if number <= len(plan) else None
+        if place_of(line) != expected:
+            raise Refused(
+                f"{path}:{number}: is of trial {line.get('trial')}, cycle {line.get('cycle')}; expected: "
+                + (f"trial {expected[0]}, cycle {expected[1]}" if expected else "no more lines")
+            )
+    done = set(plan[: len(lines)])
+    for name in SIDE_FILES:
+        _cut(workdir / name, done)
+    selected = {place for place in plan if selections.path_of(workdir, *place).exists()}
+    _cut(workdir / DIAGNOSTICS, done | selected)
+    return lines
+
+
+def _cut(path: Path, places: set[tuple[int, int]]) -> None:
+    """Leaves only the lines of these cycles."""
+    lines = _repaired(path)
+    kept = [line for line in lines if (line.get("trial"), line.get("cycle")) in places]
+    if kept != lines:
+        write(path, b"".join(map(encoded, kept)))
+
+
+def put(path: Path, new: Record) -> None:
+    """Appends the line of a (trial, cycle), or puts it in the place of the one that it has.
+
+    Raises:
+      RunFailed: if it could not be written; the file then holds what it held before.
+    """
+    lines, _ = read_lines(path)
+    places = [(line.get("trial"), line.get("cycle")) for line in lines]
+    if (place := (new["trial"], new["cycle"])) in places:
+        lines[places.index(place)] = new
+        write(path, b"".join(map(encoded, lines)))
+    else:
+        append(path, new)
+
+
+def _repaired(path: Path) -> list[Record]:
+    lines, length = read_lines(path)
+    if path.exists() and length < path.stat().st_size:
+        logging.warning("%s:%d: half-written, and dropped; its cycle is run again", path, len(lines) + 1)
+        try:
+            with open(path, "r+b") as file:
+                file.truncate(length)
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise Refused(f"{path}: {error.strerror}; accepted: a file that can be written") from error
+    return lines
+
+
+def plain(record: Record) -> Record:
+    """A record with its numbers as JSON has them; one that is not finite fails the run."""
+    numbers = {name: value.item() if hasattr(value, "item") else value for name, value in record.items()}
+    for name, number in numbers.items():
+        if isinstance(number, float) and not math.isfinite(number):
+            raise RunFailed(f"trial {record['trial']}, cycle {record['cycle']}: {name} is {number}")
+    return numbers

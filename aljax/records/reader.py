@@ -1,0 +1,147 @@
+"""A run directory as the report reads it: whatever is there, and what is missing."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aljax import __version__
+from aljax.errors import Refused
+from aljax.records import diagnostics
+from aljax.records.files import Record, read_lines
+
+LOGS = {
+    "timings.jsonl": "no seconds per phase",
+    "diagnostics.jsonl": "no distances, correlations or class counts",
+    "pairs.jsonl": "",  # only runs that compare several strategies have it
+}
+
+
+class Run(NamedTuple):
+    """One run."""
+
+    path: Path
+    config: dict[str, Any]
+    lines: list[Record]  # of cycles.jsonl
+    timings: list[Record]
+    diagnostics: list[Record]
+    pairs: list[Record]
+    galleries: dict[tuple[int, int], diagnostics.Gallery]  # by trial and cycle
+    missing: list[str]  # what could not be read, a sentence each
+
+
+def load(path: Path) -> Run:
+    """Reads a run directory.
+
+    Raises:
+      Refused: if it is none: no folder, or no readable config.json or cycles.jsonl in it.
+    """
+    try:
+        config = json.loads((path / "config.json").read_bytes())
+        needed = ("trials", "cycles", "budget", "subset_size", "uncertainty", "diversity", "dataset")
+        for name in needed:
+            if not isinstance(config, dict) or name not in config:
+                raise ValueError(f"it lacks {name!r}")
+        config["dataset"]["name"]
+    except OSError as error:
+        raise Refused(
+            f"{path}: no config.json ({error.strerror}); accepted: a run directory of aljax"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise Refused(
+            f"{path / 'config.json'}: not a config that aljax wrote ({error}); accepted: a run directory"
+        ) from error
+    lines = read_lines(path / "cycles.jsonl")[0]
+    for number, line in enumerate(lines, start=1):
+        for name in ("trial", "cycle", "labeled", "budget", "subset_size", "overlap", "chance", "accuracy"):
+            if not isinstance(line.get(name), int | float):
+                raise Refused(
+                    f"{path / 'cycles.jsonl'}:{number}: {name} is {line.get(name)!r}; accepted: a number"
+                )
+    missing = []
+    if not (path / "cycles.jsonl").exists():
+        missing.append("cycles.jsonl: no cycle is recorded")
+    done = {(line["trial"], line["cycle"]) for line in lines}
+    logs = {}
+    for name, consequence in LOGS.items():
+        logs[name], problem = _log(path / name, done)
+        if problem and (consequence or (path / name).exists()):
+            missing.append(f"{name}: {problem}; {consequence or 'no pairs of strategies'}")
+    galleries, problems = _galleries(path, done)
+    missing += problems
+    if any(cycle > 1 for _, cycle in done) and not galleries:
+        missing.append("gallery/: missing; no images")
+    return Run(
+        path=path,
+        config=config,
+        lines=lines,
+        timings=logs["timings.jsonl"],
+        diagnostics=logs["diagnostics.jsonl"],
+        pairs=logs["pairs.jsonl"],
+        galleries=galleries,
+        missing=missing,
+    )
+
+
+def _log(path: Path, done: set[tuple[int, int]]) -> tuple[list[Record], str]:
+    """The lines of complete cycles, and what is wrong with the file."""
+    try:
+        lines, _ = read_lines(path)
+    except Refused as error:
+        return [], str(error).removeprefix(f"{path}:")
+    known = [line for line in lines if (line.get("trial"), line.get("cycle")) in done]
+    if not path.exists():
+        return [], "missing"
+    absent = len(done - {(line["trial"], line["cycle"]) for line in known})
+    return known, f"lacks {absent} of {len(done)} cycles" if absent else ""
+
+
+def _galleries(
+    path: Path, done: set[tuple[int, int]]
+) -> tuple[dict[tuple[int, int], diagnostics.Gallery], list[str]]:
+    galleries, problems = {}, []
+    for trial, cycle in sorted(done):
+        file = diagnostics.path_of(path, trial, cycle)
+        if file.exists():
+            try:
+                galleries[trial, cycle] = diagnostics.unpacked(file)
+            except ValueError as error:
+                problems.append(f"{file.relative_to(path)}: {error}; its images are left out")
+    return galleries, problems
+
+
+def stopped(run: Run) -> list[str]:
+    """Which trials were ended by a stopping rule, a sentence each."""
+    return [
+        f"Trial {line['trial']} stopped after cycle {line['cycle']}: {line['stopped']}"
+        for line in run.lines
+        if line.get("stopped") and line["cycle"] < run.config["cycles"]
+    ]
+
+
+def unfinished(run: Run) -> bool:
+    """Whether some trial has neither come to its last cycle nor been stopped before it."""
+    ended = [line for line in run.lines if line.get("stopped") or line["cycle"] >= run.config["cycles"]]
+    return len(ended) < run.config["trials"]
+
+
+def names(shown: Sequence[Run]) -> list[str]:
+    """What to call each run where several are shown: its folder, with the path where that is not unique."""
+    short = [run.path.resolve().name for run in shown]
+    return short if len(set(short)) == len(short) else [str(run.path) for run in shown]
+
+
+def get(line: Record, group: str, name: str) -> float | None:
+    """An entry of a line of diagnostics.jsonl, which may lack it."""
+    return (line.get(group) or {}).get(name)
+
+
+def digest(path: Path) -> str:
+    """Changes when anything that a report is made from does."""
+    total = hashlib.sha256(__version__.encode())
+    names: Sequence[str] = ("config.json", "cycles.jsonl", *LOGS)
+    for file in [*(path / name for name in names), *sorted(path.glob("gallery/*/*.npz"))]:
+        content = file.read_bytes() if file.exists() else b""
+        total.update(f"{file.relative_to(path)} {len(content)}\n".encode() + content)
+    return total.hexdigest()

@@ -1,0 +1,1 @@
+"""How images come to the learner, and when it stops: pure functions."""

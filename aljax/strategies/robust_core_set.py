@@ -1,0 +1,195 @@
+"""Robust k-center: greedy centers refined by mixed-integer programs that may leave outliers out.
+
+Shapes: M candidates, L labeled points, D features, B the budget, E pairs within the greedy radius.
+"""
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+import scipy.optimize
+import scipy.sparse
+from jax.sharding import Mesh
+
+from aljax.kcenter import k_center_greedy
+from aljax.ops import distances
+
+OUTLIERS = 1e-4  # of the candidates, at least one: Xi of the paper
+SECONDS = 60.0  # for the programs of a selection
+SECONDS_OF_ONE_PROGRAM = 10.0
+MOST_PAIRS = 3_000_000
+ROUNDING = 1e-3  # of distances, so that no radius is passed over for it
+INFEASIBLE = 2  # a status of scipy.optimize.milp
+
+
+class Cover(NamedTuple):
+    """Centers, and how well they cover."""
+
+    chosen: np.ndarray  # positions of candidates, [B] int32
+    radius: float  # within it of a center lie all candidates but the outliers
+    greedy_radius: float  # the same of the greedy centers
+    bound: float  # no centers have a smaller radius
+    unsolved: str  # why the search ended before radius and bound met; "" if they did
+
+
+class Near(NamedTuple):
+    """Who lies within the greedy radius of whom."""
+
+    pairs: scipy.sparse.csr_array  # distances, [M, M], E of them
+    labeled: np.ndarray  # of each candidate to the nearest labeled point, [M]
+
+
+def robust_k_center(
+    candidates: np.ndarray,
+    labeled: np.ndarray,
+    budget: int,
+    mesh: Mesh | None = None,
+    seconds: float = SECONDS,
+) -> Cover:
+    """Searches the smallest radius for which B centers cover all candidates but a few outliers.
+
+    Greedy centers give the largest radius to look at, and half the greedy radius of B + Xi
+    centers, Xi the number of outliers, the smallest. Between them lie the distances of pairs;
+    a bisection asks of each in turn whether a mixed-integer program has a solution:
+
+        u_j in {0, 1}, 0 <= z_i <= 1;  sum_j u_j <= B;  sum_i z_i <= Xi;
+        z_i + sum_{j: d_ij <= radius} u_j >= 1  for each i that no labeled point covers.
+
+    A program that is not solved in its time counts as one without solution, and the answer is
+    then the best found, not the best there is; which one that is depends on the machine's
+    speed. Memory: 12 E bytes, where more than 3 million pairs are not tried, and a few times
+    that in the solver.
+
+    Args:
+      candidates: [M, D].
+      labeled: [L, D]; centers all.
+      budget: from 1 to M.
+      mesh: for the greedy start.
+      seconds: for all programs together.
+
+    Returns:
+      The cover. Where the best solution has fewer than B centers, the farthest candidates follow.
+
+    Source: Sener & Savarese, ICLR 2018, section 4 and algorithm 2, with one variable
+    less per pair: which center a point belongs to need not be decided. The solver is HiGHS.
+    """
+    outliers = int(np.ceil(OUTLIERS * len(candidates)))
+    points = np.concatenate([candidates, labeled]).astype(np.float32)
+    row = np.arange(len(points))
+    in_order = np.asarray(
+        k_center_greedy(
+            points,
+            is_center=row >= len(candidates),
+            is_candidate=row < len(candidates),
+            budget=min(budget + outliers, len(candidates)),
+            mesh=mesh,
+        )
+    )
+    to_labeled = _nearest(candidates, labeled)
+    chosen = in_order[:budget].astype(np.int32)
+    greedy_radius = _radius(np.minimum(to_labeled, _nearest(candidates, candidates[chosen])), outliers)
+    farthest = float(np.minimum(to_labeled, _nearest(candidates, points[in_order])).max())
+    bound = (1 - ROUNDING) * farthest / 2
+    near = _pairs_within(candidates, to_labeled, bound, greedy_radius)
+    if near is None:
+        reason = f"more than {MOST_PAIRS} pairs lie within the greedy radius"
+        return Cover(chosen, greedy_radius, greedy_radius, bound, reason)
+    radii = np.unique(np.append(near.pairs.data, to_labeled))
+    radii = radii[(radii >= bound) & (radii < greedy_radius)]
+    end = time.monotonic() + seconds
+    low, high, unsolved = 0, len(radii), ""  # high does, and so does all above; below low none is known to
+    while low < high:
+        middle = (low + high) // 2
+        left = min(end - time.monotonic(), SECONDS_OF_ONE_PROGRAM)
+        decided, centers = _solve(near, radii[middle], budget, outliers, left) if left > 0 else (False, None)
+        if centers is not None:
+            chosen, high = _filled(points, len(candidates), centers, budget, mesh), middle
+            continue
+        if decided:
+            bound = float(radii[middle])
+        else:
+            limits = f"{seconds:g} s, {SECONDS_OF_ONE_PROGRAM:g} s for a radius"
+            unsolved = f"the time limit of {limits}, left one undecided"
+        low = middle + 1
+    radius = _radius(np.minimum(to_labeled, _nearest(candidates, candidates[chosen])), outliers)
+    return Cover(chosen, radius, greedy_radius, bound if unsolved else radius, unsolved)
+
+
+def _solve(
+    near: Near, radius: float, budget: int, outliers: int, seconds: float
+) -> tuple[bool, np.ndarray | None]:
+    """Whether the program was decided, and at most B centers if they are found."""
+    rows = np.flatnonzero(near.labeled > radius)
+    if len(rows) <= outliers:
+        return True, np.empty(0, np.int32)
+    within = near.pairs[rows]
+    within.data = (within.data <= radius).astype(np.float64)
+    within.eliminate_zeros()
+    columns = np.unique(within.indices)
+    within = within[:, columns]
+    size, slack = len(columns), len(rows)
+    covered = scipy.sparse.hstack([within, scipy.sparse.eye_array(slack)], format="csr")
+    counts = np.zeros((2, size + slack))
+    counts[0, :size] = 1
+    counts[1, size:] = 1
+    answer = scipy.optimize.milp(
+        c=np.zeros(size + slack),
+        integrality=np.append(np.ones(size), np.zeros(slack)),
+        bounds=scipy.optimize.Bounds(0, 1),
+        constraints=[
+            scipy.optimize.LinearConstraint(covered, lb=1),
+            scipy.optimize.LinearConstraint(scipy.sparse.csr_array(counts), ub=[budget, outliers]),
+        ],
+        options={"time_limit": seconds},
+    )
+    if answer.x is not None:
+        return True, columns[answer.x[:size] > 0.5].astype(np.int32)
+    return answer.status == INFEASIBLE, None
+
+
+def _filled(
+    points: np.ndarray, num_candidates: int, centers: np.ndarray, budget: int, mesh: Mesh | None
+) -> np.ndarray:
+    """The centers, and behind them the farthest candidates up to B, [B] int32."""
+    if len(centers) == budget:
+        return centers
+    row = np.arange(len(points))
+    taken = np.isin(row, centers)
+    more = k_center_greedy(
+        points,
+        is_center=taken | (row >= num_candidates),
+        is_candidate=~taken & (row < num_candidates),
+        budget=budget - len(centers),
+        mesh=mesh,
+    )
+    return np.append(centers, np.asarray(more)).astype(np.int32)
+
+
+def _nearest(points: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """The distance of each point to its nearest center, [P]; infinity where there is none."""
+    nearest = np.full(len(points), np.inf, np.float32)
+    if len(centers):
+        for rows, _, lengths in distances.blocks(points, centers):
+            nearest[rows] = np.minimum(nearest[rows], lengths.min(axis=1))
+    return nearest
+
+
+def _radius(nearest: np.ndarray, outliers: int) -> float:
+    """The largest distance to a center, were the farthest `outliers` left out."""
+    return float(np.sort(nearest)[-1 - outliers]) if len(nearest) > outliers else 0.0
+
+
+def _pairs_within(candidates: np.ndarray, to_labeled: np.ndarray, low: float, high: float) -> Near | None:
+    """Pairs up to `high` apart of which the first is more than `low` from a label; None if too many."""
+    parts, count = [], 0
+    for rows, columns, lengths in distances.blocks(candidates, candidates):
+        if rows == columns:
+            np.fill_diagonal(lengths := lengths.copy(), 0)
+        i, j = np.nonzero((lengths <= high) & (to_labeled[rows, None] > low))
+        parts.append((lengths[i, j], i + rows.start, j + columns.start))
+        count += len(i)
+        if count > MOST_PAIRS:
+            return None
+    values, i, j = (np.concatenate(part) for part in zip(*parts, strict=True))
+    size = len(candidates)
+    return Near(scipy.sparse.coo_array((values, (i, j)), shape=(size, size)).tocsr(), to_labeled)

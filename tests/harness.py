@@ -1,0 +1,171 @@
+"""What tests share: configs, run directories made by hand, and small runs of the launcher."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aljax import agreement
+from aljax.records import diagnostics, files
+from aljax.records import directory as records
+
+ROOT = Path(__file__).parents[1]
+SMALL = {
+    "trials": 2,
+    "cycles": 3,
+    "budget": 20,
+    "subset_size": 100,
+    "model.width": 2,
+    "train.learning_rate": 0.01,  # at 0.1 so narrow a network may explode, on some processors
+    "train.batch_size": 16,
+    "train.epochs": 12,
+    "train.milestones": (8,),
+    "train.detach_epoch": 6,
+}
+LIMITED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def start(
+    cache: Path, workdir: Path, file_limit: int | None = None, **fields: object
+) -> subprocess.Popen[str]:
+    """Starts a small run, with room for `file_limit` bytes in a file if that is given."""
+    settings = [f"--config.{name}={value}" for name, value in {**SMALL, **fields}.items()]
+    limit = [] if file_limit is None else [sys.executable, "-c", LIMITED, str(file_limit)]
+    return subprocess.Popen(
+        [*limit, sys.executable, str(ROOT / "launch.py"), f"--workdir={workdir}", *settings],
+        env={
+            "JAX_NUM_CPU_DEVICES": "2",
+            **os.environ,  # the devices too, where it says
+            "PYTHONPATH": str(ROOT),
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def launch(
+    cache: Path, workdir: Path, file_limit: int | None = None, **fields: object
+) -> tuple[int, str, str]:
+    """Runs it to its end: exit status, standard output, standard error."""
+    process = start(cache, workdir, file_limit, **fields)
+    output, errors = process.communicate()
+    return process.returncode, output, errors
+
+
+def results(workdir: Path) -> tuple[bytes, dict[str, Any]]:
+    """What two runs of one command have in common, to the byte."""
+    arrays = {}
+    for path in [*workdir.glob("selections/*/*.npz"), *workdir.glob("gallery/*/*.npz")]:
+        with np.load(path) as archive:
+            arrays[path.relative_to(workdir).as_posix()] = {
+                name: array.tobytes() for name, array in archive.items()
+            }
+    return b"".join((workdir / name).read_bytes() for name in ("cycles.jsonl", records.DIAGNOSTICS)), arrays
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config().to_dict()
+
+
+def changed(values, **changes):
+    for name, value in changes.items():
+        group, _, field = name.rpartition("__")
+        target = values[group] if group else values
+        if value is ...:
+            del target[field]
+        else:
+            target[field] = value
+    return values
+
+
+SUBSET, BUDGET = 40, 8
+
+
+def make_run(
+    path,
+    *,
+    trials=3,
+    cycles=4,
+    class_names=("ant", "bee", "cat"),
+    seed=0,
+    lines=None,
+    **fields,
+):
+    """Makes the run, or its first `lines` cycles, and returns its path."""
+    rng = np.random.default_rng(seed)
+    config = {
+        "trials": trials,
+        "first_trial": 0,
+        "cycles": cycles,
+        "budget": BUDGET,
+        "subset_size": SUBSET,
+        "uncertainty": "learning_loss",
+        "diversity": "core_set",
+        "dataset": {"name": "insects"},
+        "model": {"width": 4},
+        "train": {"epochs": 10, "batch_size": 8},
+        "versions": {},
+        "device": "2 x cpu",
+    }
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "config.json").write_text(json.dumps({**config, **fields}))
+    for name in ("cycles", "timings", "diagnostics"):
+        (path / f"{name}.jsonl").write_text("")
+    plan = [(trial, cycle) for trial in range(trials) for cycle in range(1, cycles + 1)]
+    for trial, cycle in plan[:lines]:
+        scores = rng.normal(size=SUBSET).astype(np.float32)
+        labels = rng.integers(0, len(class_names), SUBSET).astype(np.int32)
+        batches = {
+            name: rng.choice(SUBSET, BUDGET, replace=False) for name in ("uncertainty", "diversity", "random")
+        }
+        space = None
+        if cycle > 1:
+            space = diagnostics.geometry(rng.normal(size=(SUBSET, 5)), rng.normal(size=(8 * cycle, 5)))
+        measured = diagnostics.measure(
+            labels, batches, len(class_names), space=space, scores=scores, true_loss=rng.gamma(1, size=SUBSET)
+        )
+        files.append(path / "diagnostics.jsonl", {"trial": trial, "cycle": cycle, **measured})
+        if space is not None and trial == 0:
+            kept = diagnostics.gallery(
+                labels,
+                batches["uncertainty"],
+                batches["diversity"],
+                class_names,
+                space=space,
+                scores=scores,
+            )
+            images = rng.integers(0, 256, (len(kept.shown), 8, 8, 3), np.uint8)
+            file = diagnostics.path_of(path, trial, cycle)
+            files.write(file, diagnostics.packed(kept._replace(images=images)))
+        line = {
+            "trial": trial,
+            "cycle": cycle,
+            "labeled": BUDGET * cycle,
+            "budget": BUDGET,
+            "subset_size": SUBSET,
+            **agreement.compare(batches["uncertainty"], batches["diversity"], SUBSET)._asdict(),
+            "uncertainty": config["uncertainty"],
+            "diversity": config["diversity"],
+            "accuracy": 0.5 + 0.1 * cycle + 0.01 * float(rng.normal()),
+            "test_loss": 1.0,
+            "train_loss": 0.5,
+        }
+        files.append(path / "cycles.jsonl", line)
+        seconds = {"score": 0.5, "select": 0.25, "train": float(cycle), "evaluate": 0.25}
+        files.append(path / "timings.jsonl", {"trial": trial, "cycle": cycle, **seconds})
+    return path

@@ -1,0 +1,133 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from aljax.ops.conv import conv
+
+CASES = [  # size, window, stride, padding
+    ((8, 8), (3, 3), 1, 1),
+    ((8, 8), (3, 3), 2, 1),
+    ((7, 9), (3, 3), 2, 1),
+    ((8, 8), (1, 1), 2, 0),
+    ((8, 8), (1, 1), 1, 0),
+    ((5, 6), (3, 2), 1, 0),
+    ((2, 2), (3, 3), 1, 1),
+    ((2, 2), (3, 3), 2, 1),
+    ((1, 1), (3, 3), 1, 1),
+    ((2, 9), (3, 3), 2, 1),
+    ((3, 3), (3, 3), 2, 1),
+    ((7, 10), (3, 2), 3, 1),
+    ((9, 8), (2, 1), 3, 0),
+    ((8, 9), (3, 3), 4, 2),
+]
+
+
+MANY = [  # channels in and out, with 3x3 windows: those of winograd.py
+    ((4, 6), (64, 65)),
+    ((14, 10), (65, 64)),
+    ((16, 16), (64, 64)),
+]
+CHANNELS = [(*case, (5, 6)) for case in CASES] + [(size, (3, 3), 1, 1, many) for size, many in MANY]
+
+
+@pytest.mark.parametrize(("size", "window", "stride", "pad", "channels"), CHANNELS)
+def test_equals_the_plain_convolution(size, window, stride, pad, channels):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (8, *size, channels[0]))
+    kernel = jax.random.normal(keys[1], (*window, *channels)) / channels[0] ** 0.5
+    strides, padding = (stride, stride), ((pad, pad), (pad, pad))
+
+    def plain(x, kernel):
+        return lax.conv_general_dilated(
+            x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    value, gradients = jax.vjp(lambda x, kernel: conv(x, kernel, strides, padding), x, kernel)
+    expected, expected_gradients = jax.vjp(plain, x, kernel)
+    chex.assert_trees_all_close(value, expected, atol=1e-4)
+    cotangent = jax.random.normal(keys[2], expected.shape) / size[0]
+    chex.assert_trees_all_close(gradients(cotangent), expected_gradients(cotangent), atol=2e-5)
+
+
+@pytest.mark.parametrize("size", [32, 16, 8, 4])
+def test_rounding_of_many_channels(size):
+    """Beside the convolution in float64: relative root mean square errors, as winograd.py claims them."""
+    rng = np.random.default_rng(0)
+    channels = 2048 // size
+    x = np.maximum(rng.normal(size=(4, size, size, channels)), 0)
+    kernel = rng.normal(size=(3, 3, channels, channels)) / channels**0.5 / 3
+    cotangent = rng.normal(size=x.shape)
+
+    def plain(x, kernel):
+        return lax.conv_general_dilated(
+            x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    def results(function, dtype):
+        value, gradients = jax.vjp(function, jnp.asarray(x, dtype), jnp.asarray(kernel, dtype))
+        arrays = value, *gradients(jnp.asarray(cotangent, dtype))
+        return [np.asarray(array, np.float64) for array in arrays]
+
+    def errors(function):
+        found = results(function, jnp.float32)
+        return [np.sqrt(np.mean((a - b) ** 2) / np.mean(b**2)) for a, b in zip(found, exact, strict=True)]
+
+    with jax.enable_x64(True):
+        exact = results(plain, jnp.float64)
+    value, x_gradient, kernel_gradient = errors(lambda x, k: conv(x, k, (1, 1), ((1, 1), (1, 1))))
+    assert max(value, x_gradient) < 1e-6
+    assert kernel_gradient < 2e-6
+
+
+def test_no_gradient_in_a_loop_is_left_to_the_slow_path():
+    """In a loop, XLA's CPU backend is slow for every layout but this one."""
+
+    def loop(x, kernel):
+        def body(_, kernel):
+            return kernel - jax.grad(lambda k: conv(x, k, (1, 1), ((1, 1), (1, 1))).sum())(kernel)
+
+        return lax.fori_loop(0, 3, body, kernel)
+
+    lowered = jax.jit(loop).lower(jnp.zeros((4, 8, 8, 5)), jnp.zeros((3, 3, 5, 6)))
+    lines = [line for line in lowered.compile().as_text().splitlines() if " convolution(" in line]
+    assert lines
+    assert all("dim_labels=b01f_01io->b01f" in line for line in lines)
+
+
+def test_gradients_of_strided_convolutions_are_products():
+    """Small convolutions in their place gave other numbers from call to call inside the whole network."""
+
+    def gradients(x, kernel):
+        return jax.grad(lambda x, k: (conv(x, k, (2, 2), ((1, 1), (1, 1))) ** 2).sum(), (0, 1))(x, kernel)
+
+    def count(function, *arrays):
+        return jax.jit(function).lower(*arrays).as_text().count("stablehlo.convolution")
+
+    x, kernel = jnp.zeros((4, 8, 8, 5)), jnp.zeros((3, 3, 5, 6))
+    alone = count(lambda x, k: conv(x, k, (2, 2), ((1, 1), (1, 1))), x, kernel)
+    assert alone > 0
+    # Lowered for a CPU, the other platforms' branch is gone: what is left is the value's.
+    assert count(gradients, x, kernel) == alone
+
+
+@pytest.mark.parametrize("size", [(8, 8), (2, 2)], ids=["usual", "tiny"])
+@pytest.mark.parametrize("batched", [(0, 0), (None, 0), (0, None)], ids=["both", "kernel", "images"])
+def test_vmap_equals_a_loop(size, batched):
+    keys = jax.random.split(jax.random.key(0), 2)
+    x = jax.random.normal(keys[0], (3, 4, *size, 5) if batched[0] == 0 else (4, *size, 5))
+    kernel = jax.random.normal(keys[1], (3, 3, 3, 5, 6) if batched[1] == 0 else (3, 3, 5, 6))
+
+    def value_and_gradients(x, kernel):
+        value, gradients = jax.vjp(lambda x, kernel: conv(x, kernel, (2, 2), ((1, 1), (1, 1))), x, kernel)
+        return value, gradients(jnp.sin(value))
+
+    together = jax.jit(jax.vmap(value_and_gradients, batched))(x, kernel)
+    members = [
+        value_and_gradients(x if batched[0] is None else x[i], kernel if batched[1] is None else kernel[i])
+        for i in range(3)
+    ]
+    alone = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    chex.assert_trees_all_close(together, alone, atol=1e-4)

@@ -1,0 +1,230 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aljax import agreement
+from aljax.records import diagnostics, files, selections, summary, verify
+from aljax.records import directory as records
+from tests.harness import changed, load
+
+CONFIG = changed(
+    load(Path(__file__).parents[2] / "configs" / "digits.py"),
+    trials=2,
+    first_trial=3,
+    cycles=2,
+    budget=4,
+    subset_size=10,
+    compare=("learning_loss", "core_set"),
+)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run directory as a run would leave it, made by hand."""
+    rng = np.random.default_rng(0)
+    with records.opened(tmp_path, CONFIG, {"versions": {}, "device": "1 x cpu"}):
+        pass
+    lines, pair_lines = [], []
+    for trial in (3, 4):
+        order = rng.permutation(100).astype(np.int32)
+        for cycle in (1, 2):
+            subset = np.sort(order[10 * cycle : 10 * cycle + 10])
+            scores = rng.normal(size=10).astype(np.float32)
+            best = subset[np.argsort(-scores)[:4]]
+            compared = {"learning_loss": best, "core_set": subset[:4]}
+            compared_scores = {"learning_loss": scores, "core_set": np.empty(0, np.float32)}
+            chosen = selections.Selections(
+                subset, best, subset[:4], best, scores, compared, compared_scores, {}
+            )
+            selections.save(selections.path_of(tmp_path, trial, cycle), chosen)
+            line = {"trial": trial, "cycle": cycle, "labeled": 4 * cycle, "budget": 4, "subset_size": 10}
+            compared = agreement.compare(chosen.uncertainty, chosen.diversity, 10)._asdict()
+            line |= compared
+            line |= {"accuracy": 0.5, "test_loss": 1.0, "train_loss": 0.5, "retries": 0}
+            lines.append(line)
+            files.append(tmp_path / "timings.jsonl", {"trial": trial, "cycle": cycle, "train": 1.0})
+            note(tmp_path, trial, cycle, chosen, rng)
+            pair = {"a": "learning_loss", "b": "core_set", **compared, "spearman": None}
+            pair_lines.append({"trial": trial, "cycle": cycle, **pair})
+            files.append(tmp_path / "pairs.jsonl", pair_lines[-1])
+            files.append(tmp_path / "cycles.jsonl", line)
+    for name, content in summary.contents(lines, pair_lines).items():
+        files.write(tmp_path / name, content)
+    return tmp_path
+
+
+def note(run, trial, cycle, chosen, rng):
+    """Writes the diagnostics of a cycle, and the gallery of the first trial's second."""
+    labels = rng.integers(0, 3, 10)
+    batches = {
+        name: np.searchsorted(chosen.subset, getattr(chosen, name)) for name in ("uncertainty", "diversity")
+    }
+    space = diagnostics.geometry(rng.normal(size=(10, 2)), np.zeros((1, 2))) if cycle > 1 else None
+    measured = diagnostics.measure(labels, batches, 3, space=space, scores=chosen.scores)
+    records.put(run / "diagnostics.jsonl", {"trial": trial, "cycle": cycle, **measured})
+    if trial == 3 and space is not None:
+        kept = diagnostics.gallery(labels, *batches.values(), "abc", space=space, scores=chosen.scores)
+        files.write(diagnostics.path_of(run, trial, cycle), diagnostics.packed(kept))
+
+
+def found(run):
+    return [problem.replace(f"{run}/", "") for problem in verify.problems(run)]
+
+
+def rewrite(path, number, **changes):
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[number - 1] |= changes
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def reselect(run, **changes):
+    path = selections.path_of(run, 3, 2)
+    selections.save(path, selections.load(path)._replace(**changes))
+
+
+def test_nothing_is_wrong(run):
+    assert found(run) == []
+
+
+def test_an_unfinished_run_is_not_wrong(run):
+    lines = (run / "cycles.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "cycles.jsonl").write_bytes(b"".join(lines[:3]))
+    assert "summary.json: there, though 3 cycles are not the whole run" in found(run)
+    (run / "summary.json").unlink()
+    half = "checkpoints/trial-04/cycle-02-attempt-0-epoch-0001-0123456789abcdef.orbax-checkpoint-tmp"
+    (run / half).mkdir(parents=True)
+    assert found(run) == []
+
+
+def regroup(run):
+    path = diagnostics.path_of(run, 3, 2)
+    kept = diagnostics.unpacked(path)
+    files.write(path, diagnostics.packed(kept._replace(group=kept.group[::-1])))
+
+
+DAMAGE = {
+    "config": (lambda run: (run / "config.json").write_text("{"), "config.json: "),
+    "a field": (
+        lambda run: (run / "config.json").write_text(
+            (run / "config.json").read_text().replace('"budget": 4', '"budget": 10')
+        ),
+        "config.json: config.budget=10: accepted: less than",
+    ),
+    "a line": (
+        lambda run: rewrite(run / "cycles.jsonl", 2, cycle=1),
+        "cycles.jsonl:2: is of trial 3, cycle 1",
+    ),
+    "half a line": (
+        lambda run: (run / "cycles.jsonl").write_bytes((run / "cycles.jsonl").read_bytes()[:-9]),
+        "cycles.jsonl:4: half-written",
+    ),
+    "overlap": (lambda run: rewrite(run / "cycles.jsonl", 2, overlap=9), "cycles.jsonl:2: overlap is 9, and"),
+    "C": (
+        lambda run: rewrite(run / "cycles.jsonl", 4, C=0.9),
+        "cycles.jsonl:4: C is 0.9, and the selections",
+    ),
+    "accuracy": (
+        lambda run: rewrite(run / "cycles.jsonl", 1, accuracy=None),
+        "cycles.jsonl:1: accuracy is None",
+    ),
+    "labeled": (lambda run: rewrite(run / "cycles.jsonl", 2, labeled=5), "cycles.jsonl:2: labeled is 5, and"),
+    "timings": (lambda run: (run / "timings.jsonl").unlink(), "timings.jsonl: 0 lines for 4 complete cycles"),
+    "diagnostics": (
+        lambda run: (run / "diagnostics.jsonl").unlink(),
+        "diagnostics.jsonl: 0 lines for 4 complete cycles",
+    ),
+    "classes": (
+        lambda run: rewrite(run / "diagnostics.jsonl", 3, classes={"pool": [10], "uncertainty": [4]}),
+        "diagnostics.jsonl:3: the classes of diversity do not add up to 4 images",
+    ),
+    "no gallery": (
+        lambda run: diagnostics.path_of(run, 3, 2).unlink(),
+        "gallery/trial-03/cycle-02.npz: missing",
+    ),
+    "a cut gallery": (
+        lambda run: diagnostics.path_of(run, 3, 2).write_bytes(b"PK"),
+        "gallery/trial-03/cycle-02.npz: damaged",
+    ),
+    "another gallery": (
+        regroup,
+        "gallery/trial-03/cycle-02.npz: is of other selections",
+    ),
+    "other labels": (
+        lambda run: rewrite(
+            run / "diagnostics.jsonl", 2, classes={"pool": [0, 0, 10], "uncertainty": [4], "diversity": [4]}
+        ),
+        "gallery/trial-03/cycle-02.npz: its labels are not those of diagnostics.jsonl:2",
+    ),
+    "no lines": (
+        lambda run: (run / "cycles.jsonl").write_bytes(b""),
+        "timings.jsonl: 4 lines for 0 complete",
+    ),
+    "no cycles": (lambda run: (run / "cycles.jsonl").unlink(), "cycles.jsonl: missing"),
+    "no selections": (
+        lambda run: selections.path_of(run, 4, 1).unlink(),
+        "selections/trial-04/cycle-01.npz: missing",
+    ),
+    "cut selections": (
+        lambda run: selections.path_of(run, 4, 1).write_bytes(b"PK"),
+        "selections/trial-04/cycle-01.npz: damaged",
+    ),
+    "a repeat": (
+        lambda run: reselect(run, diversity=np.zeros(4, np.int32)),
+        "cycle-02.npz: the diversity selection is not 4 different images",
+    ),
+    "from outside": (
+        lambda run: reselect(run, diversity=np.arange(200, 204, dtype=np.int32)),
+        "cycle-02.npz: 4 images of the diversity selection are not in the sub-pool",
+    ),
+    "labeled before": (
+        lambda run: reselect(run, subset=selections.load(selections.path_of(run, 3, 1)).subset),
+        "cycle-02.npz: 4 images of the sub-pool were labeled before",
+    ),
+    "scores": (
+        lambda run: reselect(run, scores=np.full(10, np.nan, np.float32)),
+        "cycle-02.npz: the scores are not 10 finite numbers",
+    ),
+    "summary": (lambda run: (run / "summary.csv").write_text("cycle\n"), "summary.csv: is not what"),
+    "no summary": (lambda run: (run / "summary.json").unlink(), "summary.json: missing"),
+    "a checkpoint": (
+        lambda run: (run / "checkpoints/trial-03/cycle-02-attempt-0-epoch-0001-0123456789abcdef").mkdir(
+            parents=True
+        ),
+        "cdef: damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_what_is_wrong_is_said(run, case):
+    damage, message = DAMAGE[case]
+    damage(run)
+    problems = found(run)
+    assert any(message in problem for problem in problems), problems
+
+
+def test_the_command(run):
+    def command(*arguments):
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        run = subprocess.run(
+            [sys.executable, "-m", "aljax.records", *arguments],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
+        return run.returncode, run.stdout, run.stderr
+
+    status, output, _ = command("verify", str(run))
+    assert (status, output) == (0, f"{run}: 4 complete cycles, and nothing wrong with them\n")
+    rewrite(run / "cycles.jsonl", 2, overlap=9)
+    status, output, _ = command("verify", str(run))
+    assert status == 1
+    assert "cycles.jsonl:2: overlap is 9" in output
+    assert command("verify", str(run / "none"))[0] == 2
+    assert command("check")[0] == 2

@@ -1,0 +1,115 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aljax.runtime import mesh
+from aljax.strategies import badge
+
+KEY = jax.random.key(0)
+
+
+def embeddings(left, right):
+    return np.einsum("mk,md->mkd", left, right).reshape(len(left), -1)
+
+
+def test_gradients_are_the_probabilities_less_the_prediction():
+    left, right = badge.gradient_factors(jnp.log(jnp.array([[0.7, 0.3], [0.1, 0.9]])), jnp.ones((2, 3)))
+    np.testing.assert_allclose(left, [[-0.3, 0.3], [0.1, -0.1]], atol=1e-6)
+    assert right.shape == (2, 3)
+
+
+def test_distances_are_those_of_the_outer_products():
+    left, right = jax.random.normal(KEY, (7, 3)), jax.random.normal(jax.random.key(1), (7, 5))
+    products = embeddings(left, right)
+    for center in range(7):
+        expected = ((products - products[center]) ** 2).sum(axis=1)
+        np.testing.assert_allclose(
+            badge.squared_distances(left, right, center), expected, rtol=1e-4, atol=1e-4
+        )
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**31), st.floats(1e-3, 1e3))
+def test_a_duplicate_is_at_distance_0(seed, scale):
+    rng = np.random.default_rng(seed)
+    left, right = rng.normal(size=(6, 3)).astype("f4"), scale * rng.normal(size=(6, 5)).astype("f4")
+    left[4], right[4] = left[1], right[1]
+    lengths = badge.squared_distances(jnp.array(left), jnp.array(right), 1)
+    assert lengths[1] == lengths[4] == 0
+    assert np.all(lengths >= 0)
+
+
+def test_the_first_has_the_longest_gradient_and_a_duplicate_comes_last(devices):
+    left = jnp.array([[1.0], [2.0], [5.0], [5.0], [-3.0]])
+    chosen = badge.k_means_plus_plus(KEY, left, jnp.ones((5, 1)), 5, devices)
+    assert chosen[0] == 2
+    assert chosen[4] == 3
+    assert sorted(chosen) == list(range(5))
+
+
+def test_each_is_drawn_in_proportion_to_its_squared_distance(devices):
+    # From 4, which is first, the others lie at squared distances 16, 9 and 1, of 26 together.
+    left = jnp.array([[0.0], [1.0], [3.0], [4.0]])
+    counts = np.zeros(4)
+    for seed in range(250):
+        chosen = badge.k_means_plus_plus(jax.random.key(seed), left, jnp.ones((4, 1)), 2, devices)
+        assert chosen[0] == 3
+        counts[chosen[1]] += 1
+    np.testing.assert_allclose(counts / 250, np.array([16, 9, 1, 0]) / 26, atol=0.1)
+
+
+def test_where_all_are_alike_any_is_drawn_and_none_twice():
+    seconds = set()
+    for seed in range(30):
+        chosen = np.asarray(
+            badge.k_means_plus_plus(
+                jax.random.key(seed), jnp.ones((5, 2)), jnp.ones((5, 3)), 5, mesh.local(1, 2)
+            )
+        )
+        assert sorted(chosen) == list(range(5))
+        seconds.add(int(chosen[1]))
+    assert seconds == {1, 2, 3, 4}
+
+
+@pytest.mark.usefixtures("two_devices")
+def test_devices_do_not_matter():
+    left, right = jax.random.normal(KEY, (23, 3)), jax.random.normal(KEY, (23, 4))
+    one, two = (badge.k_means_plus_plus(KEY, left, right, 9, mesh.local(count, 2)) for count in (1, 2))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_one_trace_serves_every_cycle(devices):
+    before = badge._draw._cache_size()
+    for seed in range(3):
+        key = jax.random.key(seed)
+        left, right = jax.random.normal(key, (11, 3)), jax.random.normal(key, (11, 4))
+        badge.k_means_plus_plus(key, left, right, 5, devices)
+    assert badge._draw._cache_size() == before + 1
+
+
+@pytest.mark.parametrize("budget", [1, 3])
+def test_scikit_activeml_draws_with_the_same_probabilities(budget):
+    pytest.importorskip("skactiveml", reason="compares with scikit-activeml, of the bench extra")
+    from skactiveml.classifier import ParzenWindowClassifier
+    from skactiveml.pool import Badge
+
+    rng = np.random.default_rng(0)
+    points, labels = rng.normal(size=(24, 4)), np.full(24, np.nan)
+    labels[:4] = [0, 1, 2, 0]
+    model = ParzenWindowClassifier(classes=[0, 1, 2]).fit(points, labels)
+    peer, chances = Badge(random_state=0).query(
+        points, labels, model, batch_size=budget, return_utilities=True
+    )
+    unlabeled = np.arange(4, 24)
+    log_probs = jnp.log(model.predict_proba(points[unlabeled]))
+    left, right = badge.gradient_factors(log_probs, jnp.array(points[unlabeled], jnp.float32))
+    assert badge.k_means_plus_plus(KEY, left, right, 1, mesh.local(1, 2))[0] == peer[0] - 4
+    nearest = (embeddings(left, right) ** 2).sum(axis=1)  # there the origin counts as a center too
+    for step in range(1, budget):
+        nearest = np.minimum(nearest, badge.squared_distances(left, right, peer[step - 1] - 4))
+        np.testing.assert_allclose(
+            nearest / nearest.sum(), np.nan_to_num(chances[step][unlabeled]), atol=1e-5
+        )

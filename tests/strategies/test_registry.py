@@ -1,0 +1,277 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aljax.errors import Refused, RunFailed
+from aljax.runtime import mesh
+from aljax.strategies import registry as strategies
+from aljax.strategies.registry import STRATEGIES, View, find, needs_of, select
+
+KEY = jax.random.key(0)
+FEATURES = ("features", "labeled_features")
+
+
+def view(subset_size=4, **fields):
+    return View(subset_size, mesh.local(1, 2), **fields)
+
+
+def of_probabilities(*rows):
+    return view(len(rows), log_probs=jnp.log(jnp.array(rows)))
+
+
+def any_view(key=KEY, subset_size=6, num_labeled=3, capacity=5):
+    keys = jax.random.split(key, 5)
+    return view(
+        subset_size,
+        num_labeled=num_labeled,
+        log_probs=jax.nn.log_softmax(jax.random.normal(keys[0], (subset_size, 3))),
+        predicted_loss=jax.random.normal(keys[1], (subset_size,)),
+        features=jax.random.normal(keys[2], (subset_size, 2)),
+        labeled_features=jax.random.normal(keys[3], (capacity, 2)),
+        member_log_probs=jax.nn.log_softmax(jax.random.normal(keys[4], (2, subset_size, 3))),
+    )
+
+
+CERTAIN, UNSURE, TORN = [0.98, 0.01, 0.01], [0.4, 0.35, 0.25], [0.499, 0.499, 0.002]
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [("least_confidence", [2, 3, 1, 0]), ("margin", [3, 2, 1, 0]), ("entropy", [2, 1, 3, 0])],
+)
+def test_scores_of_probabilities_take_the_highest_first(name, order):
+    selection = select(name, KEY, of_probabilities(CERTAIN, [0.6, 0.2, 0.2], UNSURE, TORN), 4)
+    assert list(selection.chosen) == order
+    assert np.all(np.diff(selection.scores[selection.chosen]) <= 0)
+
+
+@pytest.mark.parametrize("name", ["least_confidence", "margin", "entropy"])
+def test_the_tutorial_s_table(name):
+    selection = select(name, KEY, of_probabilities([0.9, 0.09, 0.01], [0.2, 0.5, 0.3]), 1)
+    assert list(selection.chosen) == [1]
+
+
+def test_learning_loss_takes_the_highest_predicted_losses():
+    selection = select("learning_loss", KEY, view(predicted_loss=jnp.array([0.1, 3.0, -1.0, 2.0])), 2)
+    assert list(selection.chosen) == [1, 3]
+
+
+def test_ties_go_to_the_lowest_position():
+    selection = select("learning_loss", KEY, view(predicted_loss=jnp.array([1.0, 2.0, 1.0, 2.0])), 3)
+    assert list(selection.chosen) == [1, 3, 0]
+
+
+def test_an_ensemble_is_asked_where_it_disagrees():
+    # Of three images: both models sure and of one mind; both unsure; both sure, and not of one mind.
+    first = jnp.log(jnp.array([[0.9, 0.1], [0.5, 0.5], [0.9, 0.1]]))
+    second = jnp.log(jnp.array([[0.9, 0.1], [0.5, 0.5], [0.1, 0.9]]))
+    given = view(3, member_log_probs=jnp.stack([first, second]))
+    assert select("bald", KEY, given, 1).chosen == [2]
+    assert select("vote_entropy", KEY, given, 1).chosen == [2]
+    np.testing.assert_allclose(select("vote_entropy", KEY, given, 1).scores, [0, 0, np.log(2)], atol=1e-6)
+
+
+FAR = {"features": jnp.array([[1.0], [5.0], [9.0], [2.0]])}
+
+
+def test_core_set_goes_away_from_the_labeled():
+    given = view(**FAR, labeled_features=jnp.array([[0.0]]), num_labeled=1)
+    assert list(select("core_set", KEY, given, 3).chosen) == [2, 1, 3]
+
+
+def test_core_set_ignores_rows_that_are_not_labeled_yet():
+    given = view(**FAR, labeled_features=jnp.array([[0.0], [9.0]]), num_labeled=1)
+    assert list(select("core_set", KEY, given, 1).chosen) == [2]
+
+
+@pytest.mark.usefixtures("two_devices")
+def test_on_a_cpu_one_device_looks_for_core_set_s_centers():
+    """Whatever devices hold the features."""
+    both = mesh.local(2, 2)
+    assert mesh.of_own_memory(both) == mesh.local(1, 2)
+    given = any_view(num_labeled=2, capacity=4)
+    there = {name: jax.device_put(getattr(given, name), mesh.spread(both)) for name in FEATURES}
+    for name in ("core_set", "robust_core_set"):
+        chosen = select(name, KEY, given, 3).chosen
+        assert list(select(name, KEY, given._replace(mesh=both, **there), 3).chosen) == list(chosen)
+
+
+def test_random_is_uniform_and_needs_no_model():
+    counts = np.zeros(4, int)
+    for seed in range(300):
+        chosen = select("random", jax.random.key(seed), view(), 2).chosen
+        assert len(set(chosen)) == 2
+        counts[chosen] += 1
+    assert np.all(np.abs(counts - 150) < 45)
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_every_strategy_keeps_the_contract_with_what_it_needs_and_no_more(name):
+    needed = needs_of(STRATEGIES[name])
+    assert needed <= set(View._fields)
+    unneeded = dict.fromkeys(strategies.OF_ANY_MODEL - needed)
+    for budget in (1, 5, 6):
+        given = any_view()._replace(**unneeded)
+        selection = select(name, KEY, given, budget)
+        assert selection.chosen.dtype == np.int32
+        assert len(set(selection.chosen)) == budget
+        assert set(selection.chosen) <= set(range(6))
+        assert selection.scores.shape in [(6,), (0,)]
+        again = select(name, KEY, given, budget)
+        np.testing.assert_array_equal(again.chosen, selection.chosen)
+
+
+@pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"random"}))
+def test_what_a_strategy_needs_and_does_not_get_is_named(name):
+    with pytest.raises(RunFailed, match=f"strategy '{name}' needs .*{min(needs_of(STRATEGIES[name]))}"):
+        select(name, KEY, view(), 1)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_scores_that_are_not_finite_are_refused(bad):
+    with pytest.raises(RunFailed, match="1 of 4 scores are not finite"):
+        select("learning_loss", KEY, view(predicted_loss=jnp.array([0.0, bad, 1.0, 2.0])), 2)
+
+
+def test_a_name_that_is_none_is_refused_with_those_that_are():
+    with pytest.raises(Refused, match=r"^config.diversity='corset': accepted: one of random, .*core_set"):
+        find("corset", field="config.diversity")
+
+
+DETERMINISTIC = sorted(set(STRATEGIES) - {"random", "badge", "typiclust", "probcover"})
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+@settings(deadline=None, max_examples=5)
+@given(st.integers(0, 10**6))
+def test_a_permuted_sub_pool_gives_the_permuted_answer(name, seed):
+    given_view = any_view(jax.random.key(seed), subset_size=12)
+    order = np.random.default_rng(seed).permutation(12)
+    permuted = given_view._replace(
+        log_probs=given_view.log_probs[order],
+        predicted_loss=given_view.predicted_loss[order],
+        features=given_view.features[order],
+        member_log_probs=given_view.member_log_probs[:, order],
+    )
+    first, second = select(name, KEY, given_view, 4), select(name, KEY, permuted, 4)
+    if name == "robust_core_set":  # any of the centers of the smallest radius will do
+        radii = [radius(given_view, chosen) for chosen in (first.chosen, order[second.chosen])]
+        assert radii[0] == pytest.approx(radii[1], abs=1e-4)
+    elif name == "vote_entropy":  # votes tie, and a tie goes to the lowest position
+        scores = [selection.scores[selection.chosen] for selection in (first, second)]
+        np.testing.assert_allclose(scores[0], scores[1], atol=1e-6)
+    else:
+        np.testing.assert_array_equal(order[second.chosen], first.chosen)
+    if len(first.scores):
+        np.testing.assert_allclose(second.scores, first.scores[order], atol=1e-6)
+        assert np.all(np.diff(first.scores[first.chosen]) <= 0)
+
+
+def radius(given_view, chosen, outliers=1):
+    labeled = given_view.labeled_features[: given_view.num_labeled]
+    centers = np.concatenate([given_view.features[chosen], labeled])
+    apart = np.linalg.norm(given_view.features[:, None] - centers, axis=-1)
+    return np.sort(apart.min(axis=1))[-1 - outliers]
+
+
+def test_typiclust_and_probcover_look_at_directions_not_at_lengths():
+    given_view = any_view(subset_size=24)
+    longer = given_view._replace(features=given_view.features * jnp.arange(1, 25)[:, None])
+    for name in ("typiclust", "probcover"):
+        one, other = (select(name, KEY, given, 5) for given in (given_view, longer))
+        np.testing.assert_array_equal(one.chosen, other.chosen)
+
+
+def test_probcover_draws_the_rest_once_all_are_covered():
+    alike = jnp.tile(jnp.array([[1.0, 0.0]]), (6, 1))
+    fields = {"log_probs": jnp.zeros((6, 2)), "features": alike, "labeled_features": alike[:1]}
+    seen = {
+        tuple(select("probcover", jax.random.key(seed), view(6, **fields), 3).chosen) for seed in range(8)
+    }
+    selection = select("probcover", KEY, view(6, **fields), 3)
+    assert len(seen) > 3
+    assert {chosen[0] for chosen in seen} == {0}
+    assert selection.note == "1 balls of radius inf cover all images; the other 2 are random"
+
+
+def test_robust_core_set_says_where_time_ran_out(monkeypatch):
+    monkeypatch.setattr(strategies.robust, "MOST_PAIRS", 3)
+    selection = select("robust_core_set", KEY, any_view(subset_size=24), 3)
+    assert selection.note.startswith("the best feasible answer, of radius")
+    assert selection.note.endswith("more than 3 pairs lie within the greedy radius")
+
+
+@pytest.mark.parametrize("name", ["robust_core_set", "typiclust", "probcover", "core_set"])
+def test_features_that_are_not_finite_are_refused(name):
+    given_view = any_view()
+    broken = given_view._replace(features=given_view.features.at[2, 1].set(jnp.nan))
+    with pytest.raises(RunFailed, match=f"strategy '{name}' raised ValueError: features hold a value"):
+        select(name, KEY, broken, 2)
+
+
+@pytest.mark.parametrize("field", ["log_probs", "features"])
+def test_badge_refuses_gradients_that_are_not_finite(field):
+    given_view = any_view()
+    broken = given_view._replace(**{field: getattr(given_view, field).at[2, 1].set(jnp.nan)})
+    with pytest.raises(RunFailed, match="strategy 'badge' raised ValueError: a gradient is not finite"):
+        select("badge", KEY, broken, 2)
+
+
+PEERS = {
+    "least_confidence": ("least_confident", "LeastConfidence"),
+    "margin": ("margin_sampling", "BreakingTies"),
+    "entropy": ("entropy", "PredictionEntropy"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(PEERS))
+def test_scikit_activeml_and_small_text_score_and_choose_alike(name):
+    skactiveml = pytest.importorskip("skactiveml.pool", reason="compares with the bench extra")
+    small_text = pytest.importorskip("small_text", reason="compares with the bench extra")
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(5), 50)
+    method, peer = PEERS[name]
+    selection = select(name, KEY, view(50, log_probs=jnp.log(jnp.array(probabilities, jnp.float32))), 10)
+
+    scores = skactiveml.uncertainty_scores(probabilities, method=method)
+    shift = 1 if name == "margin" else 0  # theirs is 1 - gap, ours -gap
+    np.testing.assert_allclose(selection.scores + shift, scores, atol=1e-5)
+
+    class Model:
+        def predict_proba(self, dataset):
+            return probabilities
+
+    chosen = getattr(small_text, peer)().query(
+        Model(), probabilities, np.arange(50), np.array([], int), np.array([]), n=10
+    )
+    assert set(chosen) == set(selection.chosen)
+
+
+def test_scikit_activeml_s_and_small_text_s_core_sets_are_alike():
+    skactiveml = pytest.importorskip("skactiveml.pool", reason="compares with the bench extra")
+    coresets = pytest.importorskip(
+        "small_text.query_strategies.coresets", reason="compares with the bench extra"
+    )
+    points = np.random.default_rng(0).normal(size=(45, 4))
+    labels = np.full(45, np.nan)
+    labels[40:] = 0
+    fields = {
+        "features": jnp.array(points[:40]),
+        "labeled_features": jnp.array(points[40:]),
+        "num_labeled": 5,
+    }
+    chosen = list(select("core_set", KEY, view(40, **fields), 8).chosen)
+    assert list(skactiveml.CoreSet(random_state=0).query(points, labels, batch_size=8)) == chosen
+    theirs = coresets.greedy_coreset(points, np.arange(40), np.arange(40, 45), 8, distance_metric="euclidean")
+    assert list(theirs) == chosen
+
+
+def test_scikit_activeml_s_votes_are_as_far_apart():
+    committee = pytest.importorskip("skactiveml.pool", reason="compares with the bench extra")
+    log_probs = jax.nn.log_softmax(jax.random.normal(KEY, (4, 30, 3)))
+    scores = select("vote_entropy", KEY, view(30, member_log_probs=log_probs), 5).scores
+    theirs = committee.vote_entropy(np.asarray(log_probs.argmax(-1)).T, classes=[0, 1, 2])
+    scale = theirs.max() / scores.max()  # of the logarithm's base
+    np.testing.assert_allclose(scores * scale, theirs, atol=1e-5)

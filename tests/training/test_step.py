@@ -1,0 +1,308 @@
+import json
+import re
+from functools import partial
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aljax.models import resnet18 as models
+from aljax.runtime import mesh
+from aljax.training import step as train
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "train_step.json"
+
+
+@pytest.fixture
+def state(networks):
+    return train.init(jax.random.key(0), networks=networks, image_shape=(8, 8, 3))
+
+
+predict = jax.jit(train.predict, static_argnames=("networks", "wanted", "chunk", "sharding"))
+
+
+def one_step(state, examples, networks, recipe, epoch=0, batch=range(8)):
+    step = jax.jit(train.train_step, static_argnums=(5, 6))
+    batch = jnp.array(list(batch))
+    return step(state, examples, batch, jnp.int32(epoch), jax.random.key(1), networks, recipe)
+
+
+def run_epochs(state, examples, networks, recipe, devices, num_labeled=20, epochs=2, capacity=24):
+    labeled = jnp.arange(capacity, dtype=jnp.int32)
+    everywhere = mesh.everywhere(devices)
+    state, examples, labeled = jax.device_put((state, examples, labeled), everywhere)
+    for epoch in range(epochs):
+        state, metrics = train.train_epoch(
+            state,
+            examples,
+            labeled,
+            jnp.int32(num_labeled),
+            jnp.int32(epoch),
+            jax.random.key(2),
+            networks=networks,
+            recipe=recipe,
+            sharding=mesh.spread(devices),
+        )
+    return state, metrics
+
+
+# Batches
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sampled_from([(12, 4), (13, 4), (7, 16)]), st.data())
+def test_an_epoch_holds_every_image_and_fills_up_from_the_next_shuffle(sizes, data):
+    capacity, batch_size = sizes
+    num_labeled = data.draw(st.integers(1, capacity))
+    key = jax.random.key(data.draw(st.integers(0, 5)))
+    order = jax.jit(train.batch_order, static_argnums=(2, 4))
+    now, following = (
+        np.asarray(order(key, jnp.int32(epoch), capacity, jnp.int32(num_labeled), batch_size)).ravel()
+        for epoch in (3, 4)
+    )
+    used = -(-num_labeled // batch_size) * batch_size
+    assert sorted(now[:num_labeled]) == list(range(num_labeled))
+    fill = now[num_labeled:used]
+    own = following[:num_labeled]
+    assert list(fill[:num_labeled]) == list(own[: len(fill)])
+    assert set(now[:used]) == set(range(num_labeled))
+
+
+def test_epochs_are_shuffled_differently():
+    orders = [
+        tuple(np.asarray(train.batch_order(jax.random.key(0), jnp.int32(e), 32, jnp.int32(32), 8)).ravel())
+        for e in range(4)
+    ]
+    assert len(set(orders)) == 4
+
+
+# Augmentation
+
+
+def test_without_padding_and_flip_the_image_stays():
+    image = jax.random.randint(jax.random.key(0), (5, 5, 3), 0, 255).astype(jnp.uint8)
+    chex.assert_trees_all_equal(train.augment(jax.random.key(1), image, pad=0, flip=False), image)
+
+
+def test_every_crop_and_mirror_image_occurs_and_no_other():
+    image = jnp.arange(1, 13, dtype=jnp.uint8).reshape(3, 4, 1)
+    padded = np.pad(np.asarray(image), ((1, 1), (1, 1), (0, 0)))
+    crops = [padded[i : i + 3, j : j + 4] for i in range(3) for j in range(3)]
+    possible = {crop.tobytes() for crop in crops} | {crop[:, ::-1].tobytes() for crop in crops}
+    keys = jax.random.split(jax.random.key(0), 500)
+    results = jax.vmap(partial(train.augment, pad=1, flip=True), (0, None))(keys, image)
+    assert {np.asarray(result).tobytes() for result in results} == possible
+    assert len(possible) == 18
+
+
+def test_standardize():
+    images = jnp.array([[[[0, 255]]]], jnp.uint8)
+    result = train.standardize(images, jnp.array([100.0, 55.0]), jnp.array([50.0, 100.0]))
+    chex.assert_trees_all_close(result, jnp.array([[[[-2.0, 2.0]]]]))
+
+
+# Steps
+
+
+def test_learning_rate_drops_after_the_milestone_s_epoch(recipe):
+    paper = recipe._replace(epochs=200, milestones=(160,), learning_rate=0.1)
+    rates = [float(train.learning_rate(jnp.int32(epoch), paper)) for epoch in (0, 159, 160, 199)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01])
+    twice = paper._replace(milestones=(2, 3))
+    rates = [float(train.learning_rate(jnp.int32(epoch), twice)) for epoch in range(5)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.001, 0.001])
+
+
+def test_one_cycle_rises_and_falls_in_straight_lines(recipe):
+    cycle = recipe._replace(epochs=10, milestones=(), learning_rate=0.4, one_cycle=0.2)
+    places = [(0, 0.0), (1, 0.0), (1, 0.5), (2, 0.0), (6, 0.0), (9, 0.5)]
+    rates = [float(train.learning_rate(jnp.int32(epoch), cycle, part)) for epoch, part in places]
+    assert rates == pytest.approx([0.0, 0.2, 0.3, 0.4, 0.2, 0.025])
+
+
+def test_nesterov_looks_ahead(state, examples, networks, recipe):
+    """From rest, momentum takes the gradient g, and Nesterov's g + 0.9 g."""
+    recipe = recipe._replace(weight_decay=0.0, learning_rate=1e-2)
+    plain, _ = one_step(state, examples, networks, recipe)
+    ahead, _ = one_step(state, examples, networks, recipe._replace(nesterov=True))
+    moved = jax.tree.map(lambda before, after: 1.9 * (after - before), state.params, plain.params)
+    expected = jax.tree.map(jnp.add, state.params, moved)
+    chex.assert_trees_all_close(ahead.params, expected, atol=1e-5)
+
+
+def test_an_epoch_asks_nothing_of_the_host(state, examples, networks, recipe, devices):
+    everywhere = mesh.everywhere(devices)
+    arrays = (state, examples, np.arange(24, dtype=np.int32), np.int32(20), np.int32(0), jax.random.key(2))
+    *arrays, following = jax.device_put((*arrays, np.int32(1)), everywhere)
+    options = {"networks": networks, "recipe": recipe, "sharding": mesh.spread(devices)}
+    given = jax.tree.leaves(arrays[0])
+    with jax.transfer_guard("disallow"):
+        trained, _ = train.train_epoch(*arrays, **options)
+        trained, metrics = train.train_epoch(trained, *arrays[1:4], following, arrays[5], **options)
+    assert np.isfinite(metrics.cross_entropy)
+    assert all(leaf.is_deleted() for leaf in given)  # donated: the new state took its memory
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_an_epoch_as_an_accelerator_gets_it(state, examples, networks, recipe, devices, platform):
+    """Lowered for it here: plain convolutions in bfloat16, no call of the host, the state donated."""
+    networks = networks._replace(backbone=networks.backbone.clone(dtype=jnp.bfloat16))
+    traced = train.train_epoch.trace(
+        state,
+        examples,
+        np.arange(24, dtype=np.int32),
+        np.int32(20),
+        np.int32(0),
+        jax.random.key(2),
+        networks=networks,
+        recipe=recipe,
+        sharding=mesh.spread(devices),
+    )
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    convolutions = [line for line in text.splitlines() if "stablehlo.convolution" in line]
+    layers = sum(leaf.ndim == 4 for leaf in jax.tree.leaves(state.params))
+    assert len(convolutions) >= 3 * layers  # the value and two gradients of each
+    assert all(re.findall(r"x(bf16|f32)>", line) == ["bf16"] * 3 for line in convolutions)
+    assert "callback" not in text
+    assert text.count("jax.buffer_donor") + text.count("tf.aliasing_output") == len(jax.tree.leaves(state))
+
+
+def test_the_ranking_loss_leaves_the_backbone_alone_after_the_detach_epoch(state, examples, networks, recipe):
+    silent = recipe._replace(ranking_weight=0.0)
+    for epoch, same in ((recipe.detach_epoch - 1, False), (recipe.detach_epoch, True)):
+        with_ranking, _ = one_step(state, examples, networks, recipe, epoch)
+        without, _ = one_step(state, examples, networks, silent, epoch)
+        difference = jax.tree.map(
+            lambda a, b: float(jnp.abs(a - b).max()), with_ranking.params, without.params
+        )
+        assert (max(jax.tree.leaves(difference["backbone"])) == 0) == same
+        assert max(jax.tree.leaves(difference["predictor"])) > 0
+
+
+def test_steps_follow_sgd_with_momentum_and_weight_decay(state, examples, networks, recipe):
+    """Two steps against buf = 0.9 buf + (g + wd p), p = p - rate buf, with g from finite steps of rate."""
+    plain = recipe._replace(momentum=0.0, weight_decay=0.0, learning_rate=1.0)
+
+    def gradient(state):
+        moved, _ = one_step(state, examples, networks, plain)
+        return jax.tree.map(lambda a, b: a - b, state.params, moved.params)
+
+    params, buffer = state.params, jax.tree.map(jnp.zeros_like, state.params)
+    ours = state
+    for _ in range(2):
+        g = gradient(ours._replace(momentum=state.momentum))
+        buffer = jax.tree.map(lambda b, g, p: 0.9 * b + g + 5e-4 * p, buffer, g, params)
+        params = jax.tree.map(lambda p, b: p - 0.1 * b, params, buffer)
+        ours, _ = one_step(ours, examples, networks, recipe)
+    chex.assert_trees_all_close(ours.params, params, atol=1e-5)
+
+
+def test_golden_step(state, examples, networks, recipe):
+    after, metrics = one_step(state, examples, networks, recipe)
+    measured = {
+        "cross_entropy": float(metrics.cross_entropy),
+        "ranking_loss": float(metrics.ranking_loss),
+        "accuracy": float(metrics.accuracy),
+        "params_norm": float(jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(after.params)))),
+        "statistics_norm": float(
+            jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(after.batch_stats)))
+        ),
+    }
+    expected = json.loads(GOLDEN.read_text())
+    assert measured == pytest.approx(expected, rel=1e-4), (
+        f"a train step no longer gives what it gave. If the recipe was changed on purpose, write "
+        f"{json.dumps(measured)} to {GOLDEN} and say why in the commit."
+    )
+
+
+def test_training_learns_and_fits_the_pool(examples, recipe, devices):
+    """Eight channels and rates that fall: with two at 0.1, rounding decides whether a network learns."""
+    networks = train.Networks(models.ResNet18(num_classes=3, width=8), models.LossPredictor(hidden=16))
+    state = train.init(jax.random.key(0), networks=networks, image_shape=(8, 8, 3))
+    recipe = recipe._replace(epochs=30, milestones=(20,), learning_rate=0.01, flip=False, pad=0)
+    _, first = run_epochs(jax.tree.map(jnp.copy, state), examples, networks, recipe, devices, epochs=1)
+    _, last = run_epochs(state, examples, networks, recipe, devices, epochs=30)
+    assert float(last.cross_entropy) < 0.5 * float(first.cross_entropy)
+    assert float(last.accuracy) > 0.8
+
+
+@pytest.mark.usefixtures("two_devices")
+def test_one_and_two_devices_agree_to_rounding(networks, recipe, examples, state):
+    """Over three steps: more would amplify the rounding of so small a network."""
+    recipe = recipe._replace(learning_rate=0.01)
+    trained, outputs = [], []
+    for count in (1, 2):
+        devices = mesh.local(count, batch_size=8)
+        fresh = jax.tree.map(jnp.copy, state)
+        trained.append(run_epochs(fresh, examples, networks, recipe, devices, num_labeled=24, epochs=1))
+        placed = jax.device_put((state, examples), mesh.everywhere(devices))
+        outputs.append(
+            predict(
+                *placed,
+                jnp.arange(21),
+                jnp.int32(21),
+                networks=networks,
+                wanted=train.OUTPUTS,
+                chunk=8,
+                sharding=mesh.spread(devices),
+            )
+        )
+    chex.assert_trees_all_close(*jax.device_get(trained), rtol=1e-3, atol=1e-3)
+    chex.assert_trees_all_close(*jax.device_get(outputs), rtol=1e-5, atol=1e-5)
+
+
+def test_images_beyond_the_labeled_do_not_matter(networks, recipe, examples, state, devices):
+    other = examples._replace(images=examples.images.at[20:].set(255), labels=examples.labels.at[20:].set(0))
+    results = [
+        run_epochs(jax.tree.map(jnp.copy, state), given, networks, recipe, devices, num_labeled=20)
+        for given in (examples, other)
+    ]
+    chex.assert_trees_all_equal(*jax.device_get(results))
+
+
+def test_the_first_bad_step_is_named(networks, recipe, examples, state, devices):
+    broken = examples._replace(mean=jnp.full(3, jnp.nan))
+    _, metrics = run_epochs(state, broken, networks, recipe, devices, epochs=1)
+    assert int(metrics.bad_step) == 1
+    steep = recipe._replace(learning_rate=1e30)
+    fresh = train.init(jax.random.key(0), networks=networks, image_shape=(8, 8, 3))
+    _, metrics = run_epochs(fresh, examples, networks, steep, devices, epochs=1)
+    assert int(metrics.bad_step) == 2
+    fresh = train.init(jax.random.key(0), networks=networks, image_shape=(8, 8, 3))
+    boundless = recipe._replace(learning_rate=float("inf"))
+    _, metrics = run_epochs(fresh, examples, networks, boundless, devices, epochs=1, num_labeled=8)
+    assert int(metrics.bad_step) == 1  # the only step's loss is finite, its weights are not
+
+
+# Prediction
+
+
+def test_prediction_does_not_depend_on_the_company(networks, recipe, examples, state, devices):
+    """Evaluation mode: no batch statistics, no augmentation, no trace of padding."""
+    state, _ = one_step(state, examples, networks, recipe)
+    state, examples = jax.device_put((state, examples), mesh.everywhere(devices))
+    options = {"networks": networks, "wanted": train.OUTPUTS, "chunk": 8, "sharding": mesh.spread(devices)}
+    together = predict(state, examples, jnp.arange(21), jnp.int32(21), **options)
+    chex.assert_shape(together["log_probs"], (21, 3))
+    chex.assert_shape(together["features"], (21, 16))
+    backwards = predict(state, examples, jnp.arange(21)[::-1], jnp.int32(21), **options)
+    chex.assert_trees_all_close(together, jax.tree.map(lambda x: x[::-1], backwards), atol=1e-5)
+    few = predict(state, examples, jnp.arange(21), jnp.int32(3), **options)
+    chex.assert_trees_all_close(*[jax.tree.map(lambda x: x[:3], out) for out in (together, few)], atol=1e-5)
+    chex.assert_trees_all_close(jnp.exp(together["log_probs"]).sum(-1), jnp.ones(21), rtol=1e-5)
+
+
+def test_evaluation_against_its_definition(networks, examples, state, devices):
+    state, examples = jax.device_put((state, examples), mesh.everywhere(devices))
+    options = {"networks": networks, "chunk": 16, "sharding": mesh.spread(devices)}
+    accuracy, loss = train.evaluate(state, examples, **options)
+    outputs = predict(state, examples, jnp.arange(48), jnp.int32(48), wanted=("log_probs",), **options)
+    assert set(outputs) == {"log_probs"}
+    log_probs, labels = np.asarray(outputs["log_probs"]), np.asarray(examples.labels)
+    assert float(accuracy) == pytest.approx(np.mean(log_probs.argmax(1) == labels))
+    assert float(loss) == pytest.approx(-np.mean(log_probs[np.arange(48), labels]), rel=1e-5)
