@@ -72,7 +72,7 @@ def explained(error: Exception, argv: list[str], path: Path) -> str:
 
 def main(argv: list[str]) -> None:
     import aljax
-    from aljax.errors import Interrupted, Refused, RunFailed
+    from aljax.errors import Interrupted, InvalidInputError, RunError
     from aljax.experiment import loop as experiment
     from aljax.runtime import compilation
 
@@ -84,9 +84,9 @@ def main(argv: list[str]) -> None:
     name = (config_path(argv) or DEFAULT).stem
     try:
         experiment.run(CONFIG.value.to_dict(), WORKDIR.value or Path("runs") / name)
-    except Refused as error:
+    except InvalidInputError as error:
         refuse(str(error))
-    except RunFailed as error:
+    except RunError as error:
         say(str(error))
         sys.exit(1)
     except Interrupted as error:

@@ -1,20 +1,20 @@
 """The ways in which a run ends early."""
 
 
-class Refused(Exception):
-    """What the user gave cannot be used: one line with the field or file, its value, what is accepted."""
+class InvalidInputError(Exception):
+    """Reports input that cannot be used: one line with the field or file, its value, what is accepted."""
 
 
-class RunFailed(Exception):
-    """The run itself went wrong: one line that says where."""
+class RunError(Exception):
+    """Reports a run that failed: one line that says where."""
 
 
-class NotFinite(RunFailed):
-    """Training went astray: one line that says in which epoch and step."""
+class NonFiniteError(RunError):
+    """Reports that training diverged: a loss or a weight is not finite, in which epoch and step."""
 
 
 class Interrupted(Exception):
-    """The run was asked to stop, and has saved what it had."""
+    """Reports a run that was asked to stop, and has saved its progress."""
 
     def __init__(self, signal_number: int, message: str):
         super().__init__(message)

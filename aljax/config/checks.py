@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from aljax.data.dataset import SOURCES, Dataset
-from aljax.errors import Refused
+from aljax.errors import InvalidInputError
 from aljax.records.directory import flatten
 from aljax.scenarios.stream import POLICIES, SCALES
 from aljax.strategies.registry import find, needs_of
@@ -120,15 +120,15 @@ def check(config: Mapping[str, Any]) -> None:
       config: nested dictionaries, as a config file's `get_config().to_dict()` gives them.
 
     Raises:
-      Refused: with one line that names the field, its value and what is accepted.
+      InvalidInputError: with one line that names the field, its value and what is accepted.
     """
     values = flatten(dict(config))
     for name, value in values.items():
         if name not in FIELDS:
-            raise Refused(f"config.{name}={value!r}: {unknown(name)}")
+            raise InvalidInputError(f"config.{name}={value!r}: {unknown(name)}")
     for name, field in FIELDS.items():
         if name not in values:
-            raise Refused(f"config.{name}: is missing; accepted: {field.accepted}")
+            raise InvalidInputError(f"config.{name}: is missing; accepted: {field.accepted}")
         value = values[name]
         of_type = type(value) is field.type or (field.type is float and type(value) is int)
         if not of_type or value != value or not field.accepts(value):
@@ -228,7 +228,7 @@ def _check_strategies(values: Mapping[str, Any]) -> None:
         roles = "uncertainty, diversity, or " if field == "config.acquire" else ""
         for name in names:
             if "member_log_probs" in needs_of(find(name, field, roles)) and values["ensemble"] < 2:
-                raise Refused(
+                raise InvalidInputError(
                     f"config.ensemble={values['ensemble']}: accepted: at least 2, as {field}={name!r} asks "
                     "several models"
                 )
@@ -238,7 +238,7 @@ def check_fits(config: Mapping[str, Any], dataset: Dataset) -> None:
     """Checks that the data set is large enough for what the config plans.
 
     Raises:
-      Refused: with one line that names the field, its value and what is accepted.
+      InvalidInputError: with one line that names the field, its value and what is accepted.
     """
     size = len(dataset.train.labels)
     labeled = 0 if config["scenario"] == "synthesis" else (config["cycles"] - 1) * config["budget"]
@@ -250,5 +250,5 @@ def check_fits(config: Mapping[str, Any], dataset: Dataset) -> None:
         )
 
 
-def _refusal(name: str, value: Any, accepted: str) -> Refused:
-    return Refused(f"config.{name}={value!r}: accepted: {accepted}")
+def _refusal(name: str, value: Any, accepted: str) -> InvalidInputError:
+    return InvalidInputError(f"config.{name}={value!r}: accepted: {accepted}")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aljax.errors import Refused
+from aljax.errors import InvalidInputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_PIXELS = 64_000_000  # of one image file; more is taken for a decompression bomb
@@ -68,17 +68,17 @@ def load(
       The data set.
 
     Raises:
-      Refused: if it cannot be loaded, naming the file or field.
+      InvalidInputError: if it cannot be loaded, naming the file or field.
     """
     dataset = SOURCES[source](name, data_dir, train_split, test_split, image_size, channels)
     if len(dataset.class_names) < 2:
-        raise Refused(f"config.dataset.name={name!r}: has one class alone; accepted: at least 2")
+        raise InvalidInputError(f"config.dataset.name={name!r}: has one class alone; accepted: at least 2")
     for split_name, split in (("train", dataset.train), ("test", dataset.test)):
         if not len(split.labels):
-            raise Refused(f"config.dataset.name={name!r}: its {split_name} split holds no images")
+            raise InvalidInputError(f"config.dataset.name={name!r}: its {split_name} split holds no images")
         low, high = int(split.labels.min()), int(split.labels.max())
         if low < 0 or high >= len(dataset.class_names):
-            raise Refused(
+            raise InvalidInputError(
                 f"config.dataset.name={name!r}: labels of its {split_name} split run from {low} to "
                 f"{high}; accepted: 0 to {len(dataset.class_names) - 1}"
             )
@@ -88,12 +88,14 @@ def load(
 def _part(dataset: Dataset, classes: int, images: int) -> Dataset:
     """The first classes alone, and some images of the train split alone."""
     if classes > len(dataset.class_names):
-        raise Refused(f"config.dataset.classes={classes}: accepted: 0 or 2 to {len(dataset.class_names)}")
+        raise InvalidInputError(
+            f"config.dataset.classes={classes}: accepted: 0 or 2 to {len(dataset.class_names)}"
+        )
     train, test = (
         _rows(split, np.flatnonzero(split.labels < classes)) for split in (dataset.train, dataset.test)
     )
     if images > len(train.labels):
-        raise Refused(f"config.dataset.images={images}: accepted: 0 to {len(train.labels)}")
+        raise InvalidInputError(f"config.dataset.images={images}: accepted: 0 to {len(train.labels)}")
     if images:
         train = _rows(train, np.sort(np.random.default_rng(0).permutation(len(train.labels))[:images]))
     return Dataset(train, test, dataset.class_names[:classes])
@@ -136,7 +138,7 @@ def _digits(
     from sklearn.model_selection import train_test_split
 
     if name != "digits":
-        raise Refused(f"config.dataset.name={name!r}: the embedded data set is 'digits'")
+        raise InvalidInputError(f"config.dataset.name={name!r}: the embedded data set is 'digits'")
     digits = load_digits()
     grey = np.round(digits.images * (255 / 16)).astype(np.uint8)
     images = np.stack([_fitted(_image_of(image), image_size, channels) for image in grey])
@@ -156,11 +158,13 @@ def _folder(
     """Images in `data_dir`/`split`/`class`/*, ordered by class and file name."""
     root = Path(data_dir)
     if not data_dir or not root.is_dir():
-        raise Refused(f"config.dataset.data_dir={data_dir!r}: accepted: a folder that exists")
+        raise InvalidInputError(f"config.dataset.data_dir={data_dir!r}: accepted: a folder that exists")
     classes = {split: _class_folders(root / split) for split in (train_split, test_split)}
     if classes[train_split] != classes[test_split]:
         odd = sorted(set(classes[train_split]) ^ set(classes[test_split]))
-        raise Refused(f"{root}: class folders of {train_split}/ and {test_split}/ differ in {', '.join(odd)}")
+        raise InvalidInputError(
+            f"{root}: class folders of {train_split}/ and {test_split}/ differ in {', '.join(odd)}"
+        )
     class_names = classes[train_split]
 
     def split(split_name):
@@ -178,10 +182,12 @@ def _folder(
 
 def _class_folders(folder: Path) -> tuple[str, ...]:
     if not folder.is_dir():
-        raise Refused(f"{folder}: no such folder; accepted: one that holds a folder of images per class")
+        raise InvalidInputError(
+            f"{folder}: no such folder; accepted: one that holds a folder of images per class"
+        )
     names = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != "."))
     if not names:
-        raise Refused(f"{folder}: holds no class folders; accepted: a folder of images per class")
+        raise InvalidInputError(f"{folder}: holds no class folders; accepted: a folder of images per class")
     return names
 
 
@@ -190,7 +196,7 @@ def _image_files(folder: Path) -> list[Path]:
         path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."
     )
     if not paths:
-        raise Refused(f"{folder}: holds no images; accepted: {', '.join(IMAGE_SUFFIXES)} files")
+        raise InvalidInputError(f"{folder}: holds no images; accepted: {', '.join(IMAGE_SUFFIXES)} files")
     return paths
 
 
@@ -202,18 +208,18 @@ def _read_image(path: Path, image_size: int, channels: int) -> np.ndarray:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    raise Refused(
+                    raise InvalidInputError(
                         f"{path}: {image.width} x {image.height} pixels; accepted: at most {MAX_PIXELS:,}"
                     )
                 if image.mode not in EIGHT_BIT_MODES:
-                    raise Refused(
+                    raise InvalidInputError(
                         f"{path}: pixels of mode {image.mode}; accepted: 8 bits per channel "
                         f"({', '.join(EIGHT_BIT_MODES)})"
                     )
                 return _fitted(ImageOps.exif_transpose(image), image_size, channels)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Refused(f"{path}: not a readable image ({reason}); accepted: PNG and JPEG") from error
+        raise InvalidInputError(f"{path}: not a readable image ({reason}); accepted: PNG and JPEG") from error
 
 
 def _image_of(pixels: np.ndarray) -> Any:
@@ -246,11 +252,11 @@ def _tfds(
         builder = tfds.builder(name, data_dir=data_dir or None, file_format="array_record")
     except Exception as error:
         if "File format is already set" in str(error):
-            raise Refused(
+            raise InvalidInputError(
                 f"config.dataset.data_dir={data_dir!r}: holds {name} in another file format than "
                 "array_record; accepted: another folder, where it is then prepared"
             ) from error
-        raise Refused(
+        raise InvalidInputError(
             f"config.dataset.name={name!r}: {_first_line(error)}; accepted: a data set that "
             "tensorflow-datasets lists"
         ) from error
@@ -261,13 +267,15 @@ def _tfds(
         or not isinstance(features[keys[0]], tfds.features.Image)
         or not isinstance(features[keys[1]], tfds.features.ClassLabel)
     ):
-        raise Refused(f"config.dataset.name={name!r}: does not pair images with classes, as is needed here")
+        raise InvalidInputError(
+            f"config.dataset.name={name!r}: does not pair images with classes, as is needed here"
+        )
     if not builder.is_prepared():
         logging.info("preparing %s under %s", name, builder.data_dir)
         try:
             builder.download_and_prepare()
         except Exception as error:
-            raise Refused(
+            raise InvalidInputError(
                 f"config.dataset.name={name!r}: could not be downloaded and prepared ({_first_line(error)})"
             ) from error
 
@@ -275,7 +283,7 @@ def _tfds(
         try:
             records = builder.as_data_source(split_name)
         except Exception as error:
-            raise Refused(
+            raise InvalidInputError(
                 f"config.dataset.{field}={split_name!r}: {_first_line(error)}; accepted: of the splits "
                 f"{', '.join(builder.info.splits)}"
             ) from error

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aljax.errors import RunFailed
+from aljax.errors import RunError
 from aljax.experiment import view as views
 from aljax.experiment.study import Study, key_of
 from aljax.records import files
@@ -94,7 +94,7 @@ def choose(
       choose as many of the images that had arrived until the budget was spent, without scores.
 
     Raises:
-      RunFailed: as `strategies.select`; or if a stream's strategy gives no scores.
+      RunError: as `strategies.select`; or if a stream's strategy gives no scores.
     """
     budget = study.config["budget"]
 
@@ -105,7 +105,7 @@ def choose(
         return {role: select(role, view, budget) for role in names}, {}
     scores = select("uncertainty", view, budget).scores
     if not len(scores):
-        raise RunFailed(f"strategy {names['uncertainty']!r} gives no scores, as a stream needs")
+        raise RunError(f"strategy {names['uncertainty']!r} gives no scores, as a stream needs")
     arrivals = np.asarray(jax.random.permutation(key_of(study, trial, cycle, "arrivals"), len(scores)))
     told = dict(study.config["stream"])
     passage = stream.query(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from aljax.errors import Interrupted, NotFinite
+from aljax.errors import Interrupted, NonFiniteError
 from aljax.experiment import monitor
 from aljax.experiment.study import Study, capacity, key_of
 from aljax.records import checkpoints
@@ -53,7 +53,7 @@ def fit(
     while True:
         try:
             return fit_on(study, pools[-1], trial, cycle, watch, folder, progress, part)
-        except NotFinite as error:
+        except NonFiniteError as error:
             if progress.attempt == study.config["retries"]:
                 raise
             logging.warning("%s; trying again with other weights", error)

@@ -15,7 +15,7 @@ from absl import logging
 
 from aljax import agreement, pairs
 from aljax.config import checks as fields
-from aljax.errors import Refused, RunFailed
+from aljax.errors import InvalidInputError, RunError
 from aljax.experiment import candidates as scenarios
 from aljax.experiment import diagnose as notes
 from aljax.experiment import monitor, roles, validation
@@ -40,8 +40,8 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
       workdir: the run directory; see the README for what it holds.
 
     Raises:
-      Refused: if the config, the data or the workdir cannot be used; nothing is lost.
-      RunFailed: if a result cannot be written or is not a finite number; what was complete stays.
+      InvalidInputError: if the config, the data or the workdir cannot be used; nothing is lost.
+      RunError: if a result cannot be written or is not a finite number; what was complete stays.
       Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
     """
     fields.check(config)
@@ -93,7 +93,7 @@ def run_trial(
             compared = agreement.measured(chosen.uncertainty, chosen.diversity, scenarios.offered(chosen))
             study, images = scenarios.label(study, pools[-1], chosen, cycle)
         except ValueError as error:
-            raise Refused(f"{path}: {error}; accepted: the file of this run") from error
+            raise InvalidInputError(f"{path}: {error}; accepted: the file of this run") from error
         pools.append(images)
         held = validation.held_out(study, pools, held, trial)
         if cycle <= len(lines):
@@ -133,7 +133,7 @@ def run_trial(
 def check_recorded(path: Path, line: files.Record, compared: agreement.Agreement) -> None:
     """Refuses selections that are not those which a line of cycles.jsonl is about."""
     if line.get("overlap") != compared.overlap:
-        raise Refused(
+        raise InvalidInputError(
             f"{path}: the selections share {compared.overlap} images, and cycles.jsonl says "
             f"{line.get('overlap')}; accepted: the file of this run"
         )
@@ -193,8 +193,8 @@ def select(
         view = view_of(offer.study, images, offer.rows, state, wanted)
         clock.lap("score")
         made, details = scenarios.choose(study, names, offer, view, trial, cycle)
-    except RunFailed as error:
-        raise RunFailed(f"trial {trial}, cycle {cycle}: {error}") from error
+    except RunError as error:
+        raise RunError(f"trial {trial}, cycle {cycle}: {error}") from error
     for role, selection in made.items():
         if selection.note:
             logging.warning("trial %d, cycle %d, %s: %s", trial, cycle, names[role], selection.note)

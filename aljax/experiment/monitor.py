@@ -14,7 +14,7 @@ from absl import logging
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from aljax.errors import NotFinite
+from aljax.errors import NonFiniteError
 from aljax.experiment.tensorboard import Curves
 from aljax.records.directory import shortened
 from aljax.records.files import Record
@@ -46,12 +46,12 @@ class Watch:
             self._count(line)
 
     def epoch_done(self, trial: int, cycle: int, epoch: int, metrics: EpochMetrics, part: str = "") -> None:
-        """Shows an epoch (counted from 1); raises NotFinite where its loss or weights were not finite.
+        """Shows an epoch (counted from 1); raises NonFiniteError where its loss or weights were not finite.
 
         A `part` is a training beside the cycle's main one, and has no curves.
         """
         if bad_step := int(metrics.bad_step):
-            raise NotFinite(
+            raise NonFiniteError(
                 f"trial {trial}{part}, cycle {cycle}, epoch {epoch}, step {bad_step}: "
                 "the loss or a weight is not finite"
             )

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 import aljax
 from aljax.config import checks as fields
 from aljax.data import dataset as data
-from aljax.errors import Refused
+from aljax.errors import InvalidInputError
 from aljax.experiment import roles
 from aljax.models import resnet18 as models
 from aljax.records import directory as records
@@ -106,7 +106,7 @@ def local_mesh(config: Mapping[str, Any]) -> Mesh:
     try:
         return mesh.local(config["devices"], batch_size, batch_size * config["dataset"]["image_size"] ** 2)
     except ValueError as error:
-        raise Refused(
+        raise InvalidInputError(
             f"config.devices={config['devices']}: {error}; accepted: 0 for all, or fewer"
         ) from error
 

@@ -13,7 +13,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
-from aljax.errors import RunFailed
+from aljax.errors import RunError
 
 SECONDS = 10  # between two looks at a training that goes on
 
@@ -31,7 +31,7 @@ class Curves:
             self._write(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds a point to each of some curves; raises RunFailed where it cannot be written."""
+        """Adds a point to each of some curves; raises RunError where it cannot be written."""
         points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         with self._told():
             self._write(Event(step=step, summary=Summary(value=points)))
@@ -39,7 +39,7 @@ class Curves:
             self.flush()
 
     def flush(self) -> None:
-        """Writes out what was added; raises RunFailed where that is not possible."""
+        """Writes out what was added; raises RunError where that is not possible."""
         with self._told():
             self._writer.flush()
         self._flushed = time.monotonic()
@@ -58,4 +58,4 @@ class Curves:
         try:
             yield
         except OSError as error:
-            raise RunFailed(f"{self._folder}: could not be written ({error.strerror})") from error
+            raise RunError(f"{self._folder}: could not be written ({error.strerror})") from error

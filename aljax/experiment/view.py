@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aljax import scoring
-from aljax.errors import RunFailed
+from aljax.errors import RunError
 from aljax.experiment.study import Study, capacity, chunk
 from aljax.runtime import mesh
 from aljax.scenarios import pool
@@ -31,7 +31,7 @@ def view_of(
       The view, of which the other fields are None.
 
     Raises:
-      RunFailed: if an output is not finite.
+      RunError: if an output is not finite.
     """
     view = strategies.View(len(subset), study.mesh, len(images.labeled))
     if state is None:
@@ -49,7 +49,7 @@ def view_of(
     )
     for name, values in outputs.items():
         if not jnp.isfinite(values).all():
-            raise RunFailed(f"{name} of the sub-pool are not finite")
+            raise RunError(f"{name} of the sub-pool are not finite")
     return view._replace(**outputs)
 
 

@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from jax.flatten_util import ravel_pytree
 
-from aljax.errors import RunFailed
+from aljax.errors import RunError
 from aljax.training.step import EpochMetrics, TrainState
 
 NAME = re.compile(r"cycle-(\d+)-attempt-(\d+)-epoch-(\d+)-([0-9a-f]{16})")
@@ -41,7 +41,7 @@ def save(folder: Path, cycle: int, progress: Progress) -> None:
     """Writes a checkpoint into `folder`, and then removes the older ones there.
 
     Raises:
-      RunFailed: if it could not be written; the older ones stay.
+      RunError: if it could not be written; the older ones stay.
     """
     vector = np.asarray(ravel_pytree(jax.device_get((progress.state, progress.metrics)))[0])
     name = f"cycle-{cycle:02d}-attempt-{progress.attempt}-epoch-{progress.epoch:04d}-{_digest(vector)}"
@@ -51,7 +51,7 @@ def save(folder: Path, cycle: int, progress: Progress) -> None:
             checkpointer.save(path, {"vector": vector}, force=True)
     except Exception as error:  # orbax wraps the system's errors in its own, of several kinds
         reason = re.search(r": ([^:]+) \[os_error_code", str(error))
-        raise RunFailed(
+        raise RunError(
             f"{path}: could not be written ({reason[1] if reason else _first_line(error)})"
         ) from error
     _remove_all_but(path)

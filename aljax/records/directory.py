@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from absl import logging
 
-from aljax.errors import Refused, RunFailed
+from aljax.errors import InvalidInputError, RunError
 from aljax.records import selections
 from aljax.records.files import PARTIAL, Record, append, encoded, read_lines, write
 
@@ -40,22 +40,24 @@ def opened(workdir: Path, config: Record, environment: Record) -> Iterator[None]
       environment: versions and device, by the names in `ENVIRONMENT`.
 
     Raises:
-      Refused: if another process holds it, it was made with another config, or it cannot be
+      InvalidInputError: if another process holds it, it was made with another config, or it cannot be
         written.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = (workdir / ".lock").open("a+b", buffering=0)
     except OSError as error:
-        raise Refused(
+        raise InvalidInputError(
             f"--workdir={workdir}: {error.strerror}; accepted: a folder that can be written"
         ) from error
     with lock:
         _take(lock, workdir)
         try:
             _begin(workdir, config, environment)
-        except (RunFailed, OSError) as error:
-            raise Refused(f"--workdir={workdir}: {error}; accepted: a folder that can be written") from error
+        except (RunError, OSError) as error:
+            raise InvalidInputError(
+                f"--workdir={workdir}: {error}; accepted: a folder that can be written"
+            ) from error
         yield
 
 
@@ -65,9 +67,9 @@ def _take(lock: IO[bytes], workdir: Path) -> None:
     except BlockingIOError as error:
         lock.seek(0)
         holder = lock.read().decode(errors="replace").strip()
-        raise Refused(f"--workdir={workdir}: process {holder} is at work in it") from error
+        raise InvalidInputError(f"--workdir={workdir}: process {holder} is at work in it") from error
     except OSError as error:
-        raise Refused(f"--workdir={workdir}: cannot be locked ({error.strerror})") from error
+        raise InvalidInputError(f"--workdir={workdir}: cannot be locked ({error.strerror})") from error
     with contextlib.suppress(OSError):  # the number only serves to name the process
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n".encode())
@@ -84,7 +86,7 @@ def _begin(workdir: Path, config: Record, environment: Record) -> None:
             name for name in os.listdir(workdir) if name != ".lock" and not name.startswith(PARTIAL)
         )
         if foreign:
-            raise Refused(
+            raise InvalidInputError(
                 f"--workdir={workdir}: holds {foreign[0]} but no config.json; accepted: "
                 "an empty folder or a run directory"
             )
@@ -111,7 +113,7 @@ def _stored_config(path: Path) -> Record:
         if missing := [name for name in ENVIRONMENT if name not in stored]:
             raise ValueError(f"it lacks {missing[0]!r}")
     except (OSError, ValueError, TypeError) as error:
-        raise Refused(f"{path}: is not a config that aljax wrote ({error})") from error
+        raise InvalidInputError(f"{path}: is not a config that aljax wrote ({error})") from error
     return stored
 
 
@@ -124,7 +126,7 @@ def _check_same_config(path: Path, stored: Record, config: Record, environment: 
         if old.get(name, _ABSENT) != new.get(name, _ABSENT)
     ]
     if differing:
-        raise Refused(
+        raise InvalidInputError(
             f"{path}: made with another config: {'; '.join(differing)}; accepted: the same config, "
             "or another --workdir"
         )
@@ -142,14 +144,14 @@ def check_same(workdir: Path, field: str, digest: str) -> None:
       digest: in hexadecimal digits.
 
     Raises:
-      Refused: if the run was begun with another: its results would not go together.
+      InvalidInputError: if the run was begun with another: its results would not go together.
     """
     path = workdir / "config.json"
     stored = _stored_config(path)
     if field not in stored:
         write(path, (json.dumps({**stored, field: digest}, indent=2) + "\n").encode())
     elif stored[field] != digest:
-        raise Refused(
+        raise InvalidInputError(
             f"{path}: {DIGESTS[field]} has changed since the run was begun ({field} is {digest[:12]}, was "
             f"{str(stored[field])[:12]}); accepted: the same as then, or another --workdir"
         )
@@ -198,7 +200,7 @@ def completed(workdir: Path, plan: Sequence[tuple[int, int]]) -> list[Record]:
       A record for each complete (trial, cycle), in order.
 
     Raises:
-      Refused: if a line is damaged or out of order, naming the file and the line.
+      InvalidInputError: if a line is damaged or out of order, naming the file and the line.
     """
     path = workdir / "cycles.jsonl"
     lines = _repaired(path)
@@ -206,7 +208,7 @@ def completed(workdir: Path, plan: Sequence[tuple[int, int]]) -> list[Record]:
     for number, line in enumerate(lines, start=1):
         expected = plan[number - 1] if number <= len(plan) else None
         if place_of(line) != expected:
-            raise Refused(
+            raise InvalidInputError(
                 f"{path}:{number}: is of trial {line.get('trial')}, cycle {line.get('cycle')}; expected: "
                 + (f"trial {expected[0]}, cycle {expected[1]}" if expected else "no more lines")
             )
@@ -230,7 +232,7 @@ def put(path: Path, new: Record) -> None:
     """Appends the line of a (trial, cycle), or puts it in the place of the one that it has.
 
     Raises:
-      RunFailed: if it could not be written; the file then holds what it held before.
+      RunError: if it could not be written; the file then holds what it held before.
     """
     lines, _ = read_lines(path)
     places = [(line.get("trial"), line.get("cycle")) for line in lines]
@@ -250,7 +252,9 @@ def _repaired(path: Path) -> list[Record]:
                 file.truncate(length)
                 os.fsync(file.fileno())
         except OSError as error:
-            raise Refused(f"{path}: {error.strerror}; accepted: a file that can be written") from error
+            raise InvalidInputError(
+                f"{path}: {error.strerror}; accepted: a file that can be written"
+            ) from error
     return lines
 
 
@@ -259,5 +263,5 @@ def plain(record: Record) -> Record:
     numbers = {name: value.item() if hasattr(value, "item") else value for name, value in record.items()}
     for name, number in numbers.items():
         if isinstance(number, float) and not math.isfinite(number):
-            raise RunFailed(f"trial {record['trial']}, cycle {record['cycle']}: {name} is {number}")
+            raise RunError(f"trial {record['trial']}, cycle {record['cycle']}: {name} is {number}")
     return numbers

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from aljax.errors import Refused, RunFailed
+from aljax.errors import InvalidInputError, RunError
 
 Record = dict[str, Any]
 
@@ -22,7 +22,7 @@ def read_lines(path: Path) -> tuple[list[Record], int]:
     A last line that was not written to its end is left out of both.
 
     Raises:
-      Refused: if another line is not a JSON object, naming the file and the line.
+      InvalidInputError: if another line is not a JSON object, naming the file and the line.
     """
     content = path.read_bytes() if path.exists() else b""
     raw = content.splitlines(keepends=True)
@@ -35,7 +35,7 @@ def read_lines(path: Path) -> tuple[list[Record], int]:
         if not (isinstance(record, dict) and line.endswith(b"\n")):
             if number == len(raw):
                 break
-            raise Refused(f"{path}:{number}: damaged; accepted: a line as aljax wrote it")
+            raise InvalidInputError(f"{path}:{number}: damaged; accepted: a line as aljax wrote it")
         records.append(record)
         length += len(line)
     return records, length
@@ -45,7 +45,7 @@ def append(path: Path, *added: Record) -> None:
     """Appends records to a file that exists, a line each, on the disk when this returns.
 
     Raises:
-      RunFailed: if it could not be written; the file then holds what it held before.
+      RunError: if it could not be written; the file then holds what it held before.
     """
     content = b"".join(map(encoded, added))
     try:
@@ -60,14 +60,14 @@ def append(path: Path, *added: Record) -> None:
                 raise
         _sync_folder(path.parent)
     except OSError as error:
-        raise RunFailed(f"{path}: could not be written ({error.strerror})") from error
+        raise RunError(f"{path}: could not be written ({error.strerror})") from error
 
 
 def write(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all, on the disk when this returns.
 
     Raises:
-      RunFailed: if it could not be written; what stood there before stays.
+      RunError: if it could not be written; what stood there before stays.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def write(path: Path, content: bytes) -> None:
                 raise
         _sync_folder(path.parent)
     except OSError as error:
-        raise RunFailed(f"{path}: could not be written ({error.strerror})") from error
+        raise RunError(f"{path}: could not be written ({error.strerror})") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import logging
 
-from aljax.errors import Refused, RunFailed
+from aljax.errors import InvalidInputError, RunError
 from aljax.records import directory as records
 from aljax.records import files, verify
 from aljax.records import reader as runs
@@ -37,9 +37,9 @@ def join(out: Path, parts: Sequence[Path]) -> None:
       parts: run directories of one config, finished, with trials that follow one another.
 
     Raises:
-      Refused: if a part is unfinished or something is wrong with it, the parts do not go together,
+      InvalidInputError: if a part is unfinished or something is wrong with it, the parts do not go together,
         or `out` cannot be made.
-      RunFailed: if it could not be written.
+      RunError: if it could not be written.
     """
     _check_is_new(out, parts)
     shown = sorted(map(_whole, parts), key=lambda run: run.config["first_trial"])
@@ -52,13 +52,13 @@ def join(out: Path, parts: Sequence[Path]) -> None:
         shutil.rmtree(made, ignore_errors=True)  # of a join that was killed
         made.mkdir()
     except OSError as error:
-        raise Refused(f"{out}: cannot be made ({error.strerror}); accepted: {NEW}") from error
+        raise InvalidInputError(f"{out}: cannot be made ({error.strerror}); accepted: {NEW}") from error
     try:
         _copy(shown, config, made)
         report.make(made, files.read_lines(made / "cycles.jsonl")[0])
         made.rename(out)
     except OSError as error:
-        raise RunFailed(f"{out}: could not be written ({error.strerror})") from error
+        raise RunError(f"{out}: could not be written ({error.strerror})") from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
     report.tell(runs.load(out))
@@ -66,19 +66,21 @@ def join(out: Path, parts: Sequence[Path]) -> None:
 
 def _check_is_new(out: Path, parts: Sequence[Path]) -> None:
     if os.path.lexists(out):
-        raise Refused(f"{out}: is there; accepted: {NEW}")
+        raise InvalidInputError(f"{out}: is there; accepted: {NEW}")
     for part in parts:
         if out.resolve().is_relative_to(part.resolve()):
-            raise Refused(f"{out}: lies in a run directory; accepted: {NEW}")
+            raise InvalidInputError(f"{out}: lies in a run directory; accepted: {NEW}")
 
 
 def _whole(path: Path) -> runs.Run:
     """Reads a part, in which every cycle must be complete and right."""
     run = runs.load(path)
     for problem in verify.problems(path):
-        raise Refused(problem)
+        raise InvalidInputError(problem)
     if runs.unfinished(run):
-        raise Refused(f"{path}: is not finished; accepted: a run whose trials have come to their end")
+        raise InvalidInputError(
+            f"{path}: is not finished; accepted: a run whose trials have come to their end"
+        )
     return run
 
 
@@ -89,7 +91,9 @@ def _trials(shown: Sequence[runs.Run]) -> int:
         begins = run.config["first_trial"]
         if begins != following:
             why = f"trial {following} is in none" if begins > following else f"trial {begins} is given twice"
-            raise Refused(f"{run.path}: begins with trial {begins}, and {why}; accepted: every trial once")
+            raise InvalidInputError(
+                f"{run.path}: begins with trial {begins}, and {why}; accepted: every trial once"
+            )
         following += run.config["trials"]
     return following - first
 
@@ -108,7 +112,7 @@ def _check_goes_with(first: runs.Run, run: runs.Run) -> None:
         if name.split(".")[0] in records.ENVIRONMENT:
             print(f"join: {found}", file=sys.stderr)
         else:
-            raise Refused(f"{found}; accepted: parts of one study")
+            raise InvalidInputError(f"{found}; accepted: parts of one study")
 
 
 def _copy(shown: Sequence[runs.Run], config: dict[str, Any], made: Path) -> None:
@@ -133,9 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         join(given.out, given.run_dir)
-    except (Refused, RunFailed) as error:
+    except (InvalidInputError, RunError) as error:
         print(f"join: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2 if isinstance(error, Refused) else 1
+        return 2 if isinstance(error, InvalidInputError) else 1
     return 0
 
 

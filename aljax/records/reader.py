@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aljax import __version__
-from aljax.errors import Refused
+from aljax.errors import InvalidInputError
 from aljax.records import diagnostics
 from aljax.records.files import Record, read_lines
 
@@ -35,7 +35,7 @@ def load(path: Path) -> Run:
     """Reads a run directory.
 
     Raises:
-      Refused: if it is none: no folder, or no readable config.json or cycles.jsonl in it.
+      InvalidInputError: if it is none: no folder, or no readable config.json or cycles.jsonl in it.
     """
     try:
         config = json.loads((path / "config.json").read_bytes())
@@ -45,18 +45,18 @@ def load(path: Path) -> Run:
                 raise ValueError(f"it lacks {name!r}")
         config["dataset"]["name"]
     except OSError as error:
-        raise Refused(
+        raise InvalidInputError(
             f"{path}: no config.json ({error.strerror}); accepted: a run directory of aljax"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise Refused(
+        raise InvalidInputError(
             f"{path / 'config.json'}: not a config that aljax wrote ({error}); accepted: a run directory"
         ) from error
     lines = read_lines(path / "cycles.jsonl")[0]
     for number, line in enumerate(lines, start=1):
         for name in ("trial", "cycle", "labeled", "budget", "subset_size", "overlap", "chance", "accuracy"):
             if not isinstance(line.get(name), int | float):
-                raise Refused(
+                raise InvalidInputError(
                     f"{path / 'cycles.jsonl'}:{number}: {name} is {line.get(name)!r}; accepted: a number"
                 )
     missing = []
@@ -88,7 +88,7 @@ def _log(path: Path, done: set[tuple[int, int]]) -> tuple[list[Record], str]:
     """The lines of complete cycles, and what is wrong with the file."""
     try:
         lines, _ = read_lines(path)
-    except Refused as error:
+    except InvalidInputError as error:
         return [], str(error).removeprefix(f"{path}:")
     known = [line for line in lines if (line.get("trial"), line.get("cycle")) in done]
     if not path.exists():

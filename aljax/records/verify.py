@@ -11,7 +11,7 @@ from PIL import Image
 
 from aljax import agreement, pairs
 from aljax.config import checks as fields
-from aljax.errors import Refused
+from aljax.errors import InvalidInputError
 from aljax.experiment import candidates as scenarios
 from aljax.records import checkpoints, diagnostics, files, selections, summary
 from aljax.records import directory as records
@@ -36,7 +36,7 @@ def problems(workdir: Path) -> Iterator[str]:
         config["train"]["milestones"] = tuple(config["train"]["milestones"])
         config["compare"] = tuple(config["compare"])
         fields.check(config)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, Refused) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, InvalidInputError) as error:
         yield f"{path}: {error}"
         return
     plan = [
@@ -83,7 +83,7 @@ def _lines(
     """The lines that are right up to the first that is not, which is yielded as a problem; their plan."""
     try:
         lines, length = files.read_lines(path)
-    except (Refused, OSError) as error:
+    except (InvalidInputError, OSError) as error:
         yield str(error)
         return [], plan
     if not path.exists():
@@ -212,7 +212,7 @@ def _pairs(workdir: Path, lines: Sequence[Record]) -> Iterator[str]:
         expected += [{**place, **pair} for pair in found]
     try:
         recorded, _ = files.read_lines(path)
-    except (Refused, OSError) as error:
+    except (InvalidInputError, OSError) as error:
         yield str(error)
         return
     if recorded[: len(expected)] != expected:

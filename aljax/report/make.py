@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 import aljax
-from aljax.errors import Refused, RunFailed
+from aljax.errors import InvalidInputError, RunError
 from aljax.records import reader as runs
 from aljax.records import summary
 from aljax.records.files import Record, write
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             made = given.out or Path("comparison.html")
             write(made, page(shown, drawings(shown)).encode())
             print(made)
-    except (Refused, RunFailed) as error:
+    except (InvalidInputError, RunError) as error:
         print(f"report: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2 if isinstance(error, Refused) else 1
+        return 2 if isinstance(error, InvalidInputError) else 1
     return 0

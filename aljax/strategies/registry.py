@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from aljax import scoring
-from aljax.errors import Refused, RunFailed
+from aljax.errors import InvalidInputError, RunError
 from aljax.kcenter import k_center_greedy
 from aljax.runtime.mesh import of_own_memory
 from aljax.strategies import badge as gradients
@@ -215,7 +215,7 @@ def find(name: str, field: str = "strategy", others: str = "") -> Strategy:
       The strategy.
 
     Raises:
-      Refused: if there is no such strategy, if it does not take (key, view, budget), or if it
+      InvalidInputError: if there is no such strategy, if it does not take (key, view, budget), or if it
         needs a field that a view does not have.
     """
     if name in STRATEGIES:
@@ -223,14 +223,14 @@ def find(name: str, field: str = "strategy", others: str = "") -> Strategy:
     own = 'or your own as "module:function" or "path/to/file.py:function", a function of (key, view, budget)'
     accepted = f"{others}one of {', '.join(STRATEGIES)}, {own}"
     if not all(name.rpartition(":")):
-        raise Refused(f"{field}={name!r}: accepted: {accepted}")
+        raise InvalidInputError(f"{field}={name!r}: accepted: {accepted}")
     try:
         strategy = custom.load(name, ("key", "view", "budget"))
     except ValueError as error:
-        raise Refused(f"{field}={name!r}: {error}; accepted: {accepted}") from error
+        raise InvalidInputError(f"{field}={name!r}: {error}; accepted: {accepted}") from error
     unknown = sorted(needs_of(strategy) - OF_ANY_MODEL)
     if unknown:
-        raise Refused(
+        raise InvalidInputError(
             f"{field}={name!r}: it needs {', '.join(unknown)}; accepted: {', '.join(sorted(OF_ANY_MODEL))}"
         )
     return strategy
@@ -261,35 +261,35 @@ def select(name: str, key: jax.Array, view: View, budget: int) -> Selection:
       The selection: B positions, no two alike.
 
     Raises:
-      Refused: as `find`.
-      RunFailed: if the strategy raises, or returns anything else than a selection.
+      InvalidInputError: as `find`.
+      RunError: if the strategy raises, or returns anything else than a selection.
     """
     strategy = find(name)
     absent = [field for field in sorted(needs_of(strategy)) if getattr(view, field) is None]
     if absent:
-        raise RunFailed(f"strategy {name!r} needs {', '.join(absent)}, which there is not")
+        raise RunError(f"strategy {name!r} needs {', '.join(absent)}, which there is not")
     expected = ValueError if name in STRATEGIES else (Exception, SystemExit)
     try:
         answer = strategy(key, view, budget)
-    except RunFailed:
+    except RunError:
         raise
     except expected as error:
-        raise RunFailed(f"strategy {name!r} raised {custom.complaint(error)}") from error
+        raise RunError(f"strategy {name!r} raised {custom.complaint(error)}") from error
     try:
         return _checked(answer, view.subset_size, budget)
     except ValueError as error:
-        raise RunFailed(f"strategy {name!r} returned {error}") from error
+        raise RunError(f"strategy {name!r} returned {error}") from error
 
 
 def highest(scores: Any, budget: int) -> Selection:
     """The `budget` highest of scores [M], highest first, ties to the lowest position.
 
     Raises:
-      RunFailed: if a score is not finite.
+      RunError: if a score is not finite.
     """
     values = np.asarray(scores, np.float32)
     if not np.isfinite(values).all():
-        raise RunFailed(f"{np.sum(~np.isfinite(values))} of {len(values)} scores are not finite")
+        raise RunError(f"{np.sum(~np.isfinite(values))} of {len(values)} scores are not finite")
     return Selection(np.argsort(-values, kind="stable")[:budget].astype(np.int32), values)
 
 

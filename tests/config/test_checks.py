@@ -4,7 +4,7 @@ import pytest
 
 from aljax.config import checks as config
 from aljax.data import dataset as data
-from aljax.errors import Refused
+from aljax.errors import InvalidInputError
 from tests.harness import changed, load
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
@@ -173,7 +173,7 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("changes", "message"), REFUSALS, ids=[message[:45] for _, message in REFUSALS])
 def test_refusals(digits, changes, message):
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(InvalidInputError) as refusal:
         config.check(changed(digits, **changes))
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
@@ -186,9 +186,11 @@ def test_whole_numbers_are_accepted_for_real_ones(digits):
 def test_a_sub_pool_must_be_unlabeled_in_the_last_cycle(digits):
     dataset = data.load(**digits["dataset"])
     config.check_fits(changed(digits, subset_size=850), dataset)
-    with pytest.raises(Refused, match=r"config\.subset_size=851: accepted: at most 850, as 450 of the 1300"):
+    with pytest.raises(
+        InvalidInputError, match=r"config\.subset_size=851: accepted: at most 850, as 450 of the 1300"
+    ):
         config.check_fits(changed(digits, subset_size=851), dataset)
-    with pytest.raises(Refused, match=r"config\.subset_size=500: accepted: at most -"):
+    with pytest.raises(InvalidInputError, match=r"config\.subset_size=500: accepted: at most -"):
         config.check_fits(changed(digits, subset_size=500, cycles=40), dataset)
 
 
@@ -196,5 +198,5 @@ def test_images_that_are_made_need_no_pool(digits):
     """But for the first sub-pool."""
     dataset = data.load(**digits["dataset"])
     config.check_fits(changed(digits, scenario="synthesis", subset_size=1300), dataset)
-    with pytest.raises(Refused, match=r"config\.subset_size=1301: accepted: at most 1300"):
+    with pytest.raises(InvalidInputError, match=r"config\.subset_size=1301: accepted: at most 1300"):
         config.check_fits(changed(digits, subset_size=1301), dataset)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from aljax.data import dataset as data
-from aljax.errors import Refused
+from aljax.errors import InvalidInputError
 from tests.harness import load as load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -69,7 +69,9 @@ def test_a_part_of_a_data_set():
     more = data.load("embedded", "digits", image_size=8, channels=1, classes=4, images=200)
     assert set(part.train.ids) < set(more.train.ids)
     for field, number, accepted in (("classes", 11, "0 or 2 to 10"), ("images", 1301, "0 to 1300")):
-        with pytest.raises(Refused, match=rf"config\.dataset\.{field}={number}: accepted: {accepted}"):
+        with pytest.raises(
+            InvalidInputError, match=rf"config\.dataset\.{field}={number}: accepted: {accepted}"
+        ):
             data.load("embedded", "digits", image_size=8, channels=1, **{field: number})
 
 
@@ -142,7 +144,7 @@ DAMAGE = {
 def test_bad_folders_are_refused_in_one_line(folder, case):
     damage, message = DAMAGE[case]
     damage(folder)
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(InvalidInputError) as refusal:
         load_folder(folder)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
@@ -161,7 +163,7 @@ def test_an_altered_image_is_read_or_refused(tmp_path_factory, data):
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
-    with contextlib.suppress(Refused):
+    with contextlib.suppress(InvalidInputError):
         assert load_folder(root).train.images.shape == (2, 8, 8, 3)
 
 
@@ -170,14 +172,16 @@ def test_labels_out_of_range_are_refused(monkeypatch, labels, seen):
     split = data.Split(noise(3, 8, 8, 1), np.array(labels, np.int32), ("a", "b", "c"))
     broken = data.Dataset(split, split, ("cat", "dog"))
     monkeypatch.setitem(data.SOURCES, "folder", lambda *_: broken)
-    with pytest.raises(Refused, match=f"labels of its train split run from {seen}; accepted: 0 to 1"):
+    with pytest.raises(
+        InvalidInputError, match=f"labels of its train split run from {seen}; accepted: 0 to 1"
+    ):
         load_folder(Path("anywhere"))
 
 
 @pytest.mark.parametrize("data_dir", ["", "no/such"])
 def test_a_folder_that_does_not_exist(data_dir):
     with pytest.raises(
-        Refused, match=f"config.dataset.data_dir='{data_dir}': accepted: a folder that exists"
+        InvalidInputError, match=f"config.dataset.data_dir='{data_dir}': accepted: a folder that exists"
     ):
         data.load("folder", "pets", data_dir=data_dir, image_size=8, channels=3)
 
@@ -185,7 +189,7 @@ def test_a_folder_that_does_not_exist(data_dir):
 def test_one_class_alone_is_refused(folder):
     for split in ("train", "test"):
         shutil.rmtree(folder / split / "dog")
-    with pytest.raises(Refused, match="has one class alone; accepted: at least 2"):
+    with pytest.raises(InvalidInputError, match="has one class alone; accepted: at least 2"):
         load_folder(folder)
 
 
@@ -342,7 +346,9 @@ def test_the_configs_of_other_data_sets_load_what_tfds_prepares(tmp_path):
 
 
 def test_a_name_that_tfds_does_not_know():
-    with pytest.raises(Refused, match=r"config\.dataset\.name='no_such_set': .*accepted") as refusal:
+    with pytest.raises(
+        InvalidInputError, match=r"config\.dataset\.name='no_such_set': .*accepted"
+    ) as refusal:
         data.load("tfds", "no_such_set", image_size=8, channels=3)
     assert "\n" not in str(refusal.value)
 

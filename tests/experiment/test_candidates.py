@@ -15,7 +15,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 
 from aljax.data import dataset as data
-from aljax.errors import Interrupted, RunFailed
+from aljax.errors import Interrupted, RunError
 from aljax.experiment import candidates as scenarios
 from aljax.experiment import loop as experiment
 from aljax.experiment import validation
@@ -302,7 +302,7 @@ def test_a_stream_that_asks_for_nothing(tmp_path, capsys):
 
 def test_a_stream_needs_scores(no_pages, tmp_path):
     own = "aljax.strategies:core_set"
-    with pytest.raises(RunFailed, match=r"trial 0, cycle 2: .*core_set' gives no scores, as a stream needs"):
+    with pytest.raises(RunError, match=r"trial 0, cycle 2: .*core_set' gives no scores, as a stream needs"):
         experiment.run(config_of(**{**FIELDS["stream"], "uncertainty": own}), tmp_path / "run")
 
 

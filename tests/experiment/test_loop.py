@@ -18,7 +18,7 @@ import pytest
 
 from aljax import agreement
 from aljax.data import dataset as data
-from aljax.errors import Refused, RunFailed
+from aljax.errors import InvalidInputError, RunError
 from aljax.experiment import loop as experiment
 from aljax.experiment.fit import fit
 from aljax.experiment.study import key_of, local_mesh, prepare
@@ -238,11 +238,13 @@ def test_selections_of_another_run_are_refused(small, finished, tmp_path):
     chosen = selections.load(path)
     selections.save(path, chosen._replace(diversity=chosen.uncertainty))
     with pytest.raises(
-        Refused, match=r"cycle-02\.npz: the selections share 20 images, and cycles\.jsonl says"
+        InvalidInputError, match=r"cycle-02\.npz: the selections share 20 images, and cycles\.jsonl says"
     ):
         experiment.run(small, workdir)
     shutil.copy(selections.path_of(workdir, 1, 1), path)
-    with pytest.raises(Refused, match=r"cycle-02\.npz: a batch holds an image that is already labeled"):
+    with pytest.raises(
+        InvalidInputError, match=r"cycle-02\.npz: a batch holds an image that is already labeled"
+    ):
         experiment.run(small, workdir)
 
 
@@ -443,7 +445,7 @@ def test_a_score_that_is_not_finite_ends_the_run_with_status_1(small, tmp_path, 
         return strategies.highest(jax.numpy.full(view.subset_size, jax.numpy.nan), budget)
 
     monkeypatch.setitem(strategies.STRATEGIES, "learning_loss", broken)
-    with pytest.raises(RunFailed, match=r"trial 0, cycle 2: .*100 of 100 scores are not finite"):
+    with pytest.raises(RunError, match=r"trial 0, cycle 2: .*100 of 100 scores are not finite"):
         experiment.run(copy.deepcopy(small), tmp_path / "run")
     assert len(lines_of(tmp_path / "run")) == 1
 
@@ -470,7 +472,7 @@ def test_training_that_diverged_is_tried_again_with_other_weights(small, tmp_pat
 def test_a_loss_that_is_not_finite_names_its_place(small, tmp_path):
     config = changed(small, train__learning_rate=1e30)
     with pytest.raises(
-        RunFailed, match="trial 0, cycle 1, epoch 1, step 2: the loss or a weight is not finite"
+        RunError, match="trial 0, cycle 1, epoch 1, step 2: the loss or a weight is not finite"
     ):
         experiment.run(config, tmp_path / "run")
     assert lines_of(tmp_path / "run") == []

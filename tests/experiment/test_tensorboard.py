@@ -3,7 +3,7 @@ import struct
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from aljax.errors import RunFailed
+from aljax.errors import RunError
 from aljax.experiment import tensorboard as module
 from aljax.experiment.tensorboard import Curves
 
@@ -55,7 +55,7 @@ def test_a_full_disk_is_told_in_one_line(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(curves._writer, "flush", full)
-    with pytest.raises(RunFailed, match=r"trial-00: could not be written \(No space left on device\)"):
+    with pytest.raises(RunError, match=r"trial-00: could not be written \(No space left on device\)"):
         curves.flush()
     monkeypatch.undo()
     curves.close()

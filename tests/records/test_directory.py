@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aljax.errors import Refused, RunFailed
+from aljax.errors import InvalidInputError, RunError
 from aljax.records import directory as records
 from aljax.records import files, selections
 
@@ -105,7 +105,7 @@ def test_a_damaged_line_stops_the_run_and_nothing_is_overwritten(cycles, number,
     lines[number - 1] = content
     cycles.write_bytes(b"\n".join(lines) + b"\n")
     before = cycles.read_bytes()
-    with pytest.raises(Refused, match=message):
+    with pytest.raises(InvalidInputError, match=message):
         records.completed(cycles.parent, PLAN)
     assert cycles.read_bytes() == before
 
@@ -120,12 +120,12 @@ def test_a_stopped_trial_ends_before_its_last_cycle(cycles):
     timings, _ = files.read_lines(cycles.parent / "timings.jsonl")
     assert [(timing["trial"], timing["cycle"]) for timing in timings] == [(0, 1), (1, 1)]
     files.append(cycles, line(0, 2))
-    with pytest.raises(Refused, match=r":3: is of trial 0, cycle 2; expected: trial 1, cycle 2"):
+    with pytest.raises(InvalidInputError, match=r":3: is of trial 0, cycle 2; expected: trial 1, cycle 2"):
         records.completed(cycles.parent, PLAN)
 
 
 def test_more_lines_than_planned(cycles):
-    with pytest.raises(Refused, match=r":3: .*expected: no more lines"):
+    with pytest.raises(InvalidInputError, match=r":3: .*expected: no more lines"):
         records.completed(cycles.parent, PLAN[:2])
 
 
@@ -134,7 +134,7 @@ def test_more_lines_than_planned(cycles):
 def test_any_bytes_are_read_or_refused(tmp_path_factory, content, whole_lines):
     path = tmp_path_factory.mktemp("fuzz") / "cycles.jsonl"
     path.write_bytes(b'{"trial": 0}\n' * whole_lines + content)
-    with contextlib.suppress(Refused):
+    with contextlib.suppress(InvalidInputError):
         lines, length = files.read_lines(path)
         assert len(lines) >= whole_lines
         assert path.read_bytes()[:length].count(b"\n") >= len(lines)
@@ -144,7 +144,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, content, whole_lines):
 def test_numbers_that_are_not_numbers_are_not_written(tmp_path):
     record = {"trial": 1, "cycle": 2, "C": np.float64(0.5), "uncertainty": "random"}
     assert records.plain(record) == record
-    with pytest.raises(RunFailed, match="trial 1, cycle 2: test_loss is nan"):
+    with pytest.raises(RunError, match="trial 1, cycle 2: test_loss is nan"):
         records.plain({**record, "test_loss": np.float32("nan")})
     (tmp_path / "cycles.jsonl").touch()
     with pytest.raises(ValueError, match="JSON"):
@@ -153,7 +153,7 @@ def test_numbers_that_are_not_numbers_are_not_written(tmp_path):
 
 
 def test_a_file_that_has_vanished_is_not_begun_again(tmp_path):
-    with pytest.raises(RunFailed, match=r"cycles\.jsonl: could not be written \(No such file"):
+    with pytest.raises(RunError, match=r"cycles\.jsonl: could not be written \(No such file"):
         files.append(tmp_path / "gone" / "cycles.jsonl", {"C": 0.5})
     assert not (tmp_path / "gone").exists()
 
@@ -249,7 +249,7 @@ def test_a_config_under_which_nothing_was_done_may_be_corrected(tmp_path):
 def test_another_config_is_refused_with_the_fields_that_differ(tmp_path):
     begin(tmp_path)
     other = {"seed": 1, "train": {"epochs": 3, "milestones": (1,)}, "budget": 5}
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(InvalidInputError) as refusal:
         opened(tmp_path, other)
     text = str(refusal.value)
     assert "config.seed is 1, was 0" in text
@@ -263,7 +263,9 @@ def test_other_data_are_refused(tmp_path):
     records.check_same(tmp_path, "data_sha256", "a" * 64)
     opened(tmp_path)
     records.check_same(tmp_path, "data_sha256", "a" * 64)
-    with pytest.raises(Refused, match=r"the data set has changed .* is bbbbbbbbbbbb, was aaaaaaaaaaaa"):
+    with pytest.raises(
+        InvalidInputError, match=r"the data set has changed .* is bbbbbbbbbbbb, was aaaaaaaaaaaa"
+    ):
         records.check_same(tmp_path, "data_sha256", "b" * 64)
 
 
@@ -276,21 +278,21 @@ def test_other_versions_go_on(tmp_path):
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"seed": 0}'])
 def test_a_damaged_config_is_refused(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(Refused, match=r"config\.json: is not a config that aljax wrote"):
+    with pytest.raises(InvalidInputError, match=r"config\.json: is not a config that aljax wrote"):
         opened(tmp_path)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
     (tmp_path / f"{files.PARTIAL}thesis").touch()
-    with pytest.raises(Refused, match=r"holds thesis\.tex but no config\.json"):
+    with pytest.raises(InvalidInputError, match=r"holds thesis\.tex but no config\.json"):
         opened(tmp_path)
     assert len(list(tmp_path.iterdir())) == 3  # and the lock: nothing was removed
 
 
 def test_a_file_in_place_of_the_directory_is_refused(tmp_path):
     (tmp_path / "run").touch()
-    with pytest.raises(Refused, match=r"--workdir=.*accepted: a folder"):
+    with pytest.raises(InvalidInputError, match=r"--workdir=.*accepted: a folder"):
         opened(tmp_path / "run")
 
 
@@ -308,7 +310,7 @@ def test_a_second_process_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path):
     )
     with holder:
         assert holder.stdout.readline() == b"holding\n"
-        with pytest.raises(Refused, match=f"process {holder.pid} is at work in it"):
+        with pytest.raises(InvalidInputError, match=f"process {holder.pid} is at work in it"):
             opened(tmp_path)
         holder.kill()
     opened(tmp_path)
@@ -329,7 +331,7 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from aljax import files
-from aljax.errors import RunFailed
+from aljax.errors import RunError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 path = Path(sys.argv[1])
@@ -338,7 +340,7 @@ try:
         files.append(path, {"trial": 0, "cycle": 3, "C": 0.25})
     else:
         files.write(path, b"x" * 200)
-except RunFailed as error:
+except RunError as error:
     print(error)
 """
 

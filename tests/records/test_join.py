@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aljax.errors import Refused
+from aljax.errors import InvalidInputError
 from aljax.experiment import loop as experiment
 from aljax.records import files, join, selections, verify
 from tests.harness import SMALL, changed, load
@@ -87,7 +87,7 @@ def unfinished(run):
 def test_what_does_not_go_together_is_refused(apart, tmp_path, change, expected):
     part = shutil.copytree(apart[1], tmp_path / "part")
     change(part)
-    with pytest.raises(Refused, match=expected):
+    with pytest.raises(InvalidInputError, match=expected):
         join.join(tmp_path / "joined", [apart[0], part])
     assert not (tmp_path / "joined").exists()
 
@@ -106,7 +106,7 @@ def test_every_trial_once(whole, apart, tmp_path):
         ([apart[1], apart[1]], "1: begins with trial 1, and trial 1 is given twice"),
         ([third, apart[0]], "third: begins with trial 2, and trial 1 is in none"),
     ):
-        with pytest.raises(Refused, match=expected):
+        with pytest.raises(InvalidInputError, match=expected):
             join.join(tmp_path / "joined", parts)
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aljax.errors import Refused, RunFailed
+from aljax.errors import InvalidInputError, RunError
 from aljax.runtime import mesh
 from aljax.strategies import registry as strategies
 from aljax.strategies.registry import STRATEGIES, View, find, needs_of, select
@@ -126,18 +126,20 @@ def test_every_strategy_keeps_the_contract_with_what_it_needs_and_no_more(name):
 
 @pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"random"}))
 def test_what_a_strategy_needs_and_does_not_get_is_named(name):
-    with pytest.raises(RunFailed, match=f"strategy '{name}' needs .*{min(needs_of(STRATEGIES[name]))}"):
+    with pytest.raises(RunError, match=f"strategy '{name}' needs .*{min(needs_of(STRATEGIES[name]))}"):
         select(name, KEY, view(), 1)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_scores_that_are_not_finite_are_refused(bad):
-    with pytest.raises(RunFailed, match="1 of 4 scores are not finite"):
+    with pytest.raises(RunError, match="1 of 4 scores are not finite"):
         select("learning_loss", KEY, view(predicted_loss=jnp.array([0.0, bad, 1.0, 2.0])), 2)
 
 
 def test_a_name_that_is_none_is_refused_with_those_that_are():
-    with pytest.raises(Refused, match=r"^config.diversity='corset': accepted: one of random, .*core_set"):
+    with pytest.raises(
+        InvalidInputError, match=r"^config.diversity='corset': accepted: one of random, .*core_set"
+    ):
         find("corset", field="config.diversity")
 
 
@@ -208,7 +210,7 @@ def test_robust_core_set_says_where_time_ran_out(monkeypatch):
 def test_features_that_are_not_finite_are_refused(name):
     given_view = any_view()
     broken = given_view._replace(features=given_view.features.at[2, 1].set(jnp.nan))
-    with pytest.raises(RunFailed, match=f"strategy '{name}' raised ValueError: features hold a value"):
+    with pytest.raises(RunError, match=f"strategy '{name}' raised ValueError: features hold a value"):
         select(name, KEY, broken, 2)
 
 
@@ -216,7 +218,7 @@ def test_features_that_are_not_finite_are_refused(name):
 def test_badge_refuses_gradients_that_are_not_finite(field):
     given_view = any_view()
     broken = given_view._replace(**{field: getattr(given_view, field).at[2, 1].set(jnp.nan)})
-    with pytest.raises(RunFailed, match="strategy 'badge' raised ValueError: a gradient is not finite"):
+    with pytest.raises(RunError, match="strategy 'badge' raised ValueError: a gradient is not finite"):
         select("badge", KEY, broken, 2)
 
 

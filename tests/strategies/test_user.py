@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aljax.errors import Refused, RunFailed
+from aljax.errors import InvalidInputError, RunError
 from aljax.runtime import mesh
 from aljax.strategies.registry import OF_ONE_MODEL, View, digest, find, needs_of, select
 
@@ -82,7 +82,7 @@ def test_it_may_say_what_it_needs(own):
 )
 def test_what_is_no_selection_is_said_in_one_line(own, body, complaint):
     name = own(f"def pick(key, view, budget): {body}")
-    with pytest.raises(RunFailed, match=f"^strategy '.*mine.py:pick' returned {complaint}; {ACCEPTED}"):
+    with pytest.raises(RunError, match=f"^strategy '.*mine.py:pick' returned {complaint}; {ACCEPTED}"):
         choose(name)
 
 
@@ -95,7 +95,7 @@ def test_scores_are_checked_too(own, scores, complaint):
         "from aljax.strategies import Selection\n"
         f"def pick(key, view, budget): return Selection([0, 1], {scores})"
     )
-    with pytest.raises(RunFailed, match=f"returned {complaint}; accepted: 4 finite numbers, or none"):
+    with pytest.raises(RunError, match=f"returned {complaint}; accepted: 4 finite numbers, or none"):
         choose(name)
 
 
@@ -104,7 +104,7 @@ def test_what_it_raises_is_said_with_its_place_in_one_line(own, raised):
     name = own(f"def pick(key, view, budget):\n    raise {raised}")
     kind = raised.split("(")[0]
     with pytest.raises(
-        RunFailed, match=rf"^strategy '.*' raised {kind}: so it is \(mine.py, line 2\)$"
+        RunError, match=rf"^strategy '.*' raised {kind}: so it is \(mine.py, line 2\)$"
     ) as error:
         choose(name)
     assert "\n" not in str(error.value)
@@ -125,14 +125,14 @@ def test_what_it_raises_is_said_with_its_place_in_one_line(own, raised):
 def test_what_cannot_be_called_is_refused_before_the_run(own, text, complaint):
     name = own(text)
     with pytest.raises(
-        Refused, match=rf"^config.diversity='.*mine.py:pick': .*{complaint}.*accepted: one of"
+        InvalidInputError, match=rf"^config.diversity='.*mine.py:pick': .*{complaint}.*accepted: one of"
     ):
         find(name, field="config.diversity")
 
 
 def test_a_need_that_no_view_meets_is_refused(own):
     text = "from aljax.strategies import needs\n@needs('labels')\ndef pick(key, view, budget): return [0, 1]"
-    with pytest.raises(Refused, match=r"it needs labels; accepted: features, .*predicted_loss$"):
+    with pytest.raises(InvalidInputError, match=r"it needs labels; accepted: features, .*predicted_loss$"):
         find(own(text))
 
 
@@ -147,7 +147,7 @@ def test_a_need_that_no_view_meets_is_refused(own):
     ],
 )
 def test_what_is_not_there_is_refused(name, complaint):
-    with pytest.raises(Refused, match=complaint):
+    with pytest.raises(InvalidInputError, match=complaint):
         find(name)
 
 
