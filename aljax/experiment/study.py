@@ -16,12 +16,13 @@ from aljax.config import checks as fields
 from aljax.data import dataset as data
 from aljax.errors import InvalidInputError
 from aljax.experiment import roles
-from aljax.models import resnet18 as models
+from aljax.models import NETWORKS, LossPredictor
 from aljax.records import directory as records
 from aljax.records.files import Record
 from aljax.runtime import mesh
 from aljax.strategies import registry as strategies
-from aljax.training import step as train
+from aljax.training import recipe
+from aljax.training.step import Examples, Networks
 
 
 class Study(NamedTuple):
@@ -29,11 +30,11 @@ class Study(NamedTuple):
 
     config: Mapping[str, Any]
     workdir: Path
-    networks: train.Networks
-    recipe: train.Recipe
+    networks: Networks
+    recipe: recipe.Recipe
     mesh: Mesh
-    train_set: train.Examples  # followed, where images are made, by room for them
-    test_set: train.Examples
+    train_set: Examples  # followed, where images are made, by room for them
+    test_set: Examples
     key: jax.Array
     ids: tuple[str, ...]  # of the N images of the train split
     class_names: tuple[str, ...]
@@ -49,7 +50,7 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
     mean, std = data.channel_statistics(dataset.train.images)
     more = room(config)
     train_set, test_set = (
-        train.Examples(*jax.device_put((images, labels, mean, std), mesh.everywhere(devices)))
+        Examples(*jax.device_put((images, labels, mean, std), mesh.everywhere(devices)))
         for images, labels in (
             (_padded(dataset.train.images, more), _padded(dataset.train.labels, more)),
             (dataset.test.images, dataset.test.labels),
@@ -58,12 +59,13 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
     dtype = config["model"]["dtype"]
     if dtype == "auto":
         dtype = "float32" if devices.devices.flat[0].platform == "cpu" else "bfloat16"
-    backbone = models.ResNet18(len(dataset.class_names), config["model"]["width"], jnp.dtype(dtype))
+    model = {**config["model"], "dtype": jnp.dtype(dtype)}
+    backbone = NETWORKS[model["name"]](len(dataset.class_names), model)
     return Study(
         config=config,
         workdir=workdir,
-        networks=train.Networks(backbone, models.LossPredictor()),
-        recipe=train.Recipe(**{**config["train"], "milestones": tuple(config["train"]["milestones"])}),
+        networks=Networks(backbone, LossPredictor(initialization=model["initialization"])),
+        recipe=recipe.from_config(config["train"]),
         mesh=devices,
         train_set=train_set,
         test_set=test_set,
