@@ -14,7 +14,7 @@ import numpy as np
 from absl import logging
 
 from aljax import agreement, pairs
-from aljax.config import checks as fields
+from aljax.config import check
 from aljax.errors import InvalidInputError, RunError
 from aljax.experiment import candidates as scenarios
 from aljax.experiment import diagnose as notes
@@ -44,7 +44,7 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
       RunError: if a result cannot be written or is not a finite number; what was complete stays.
       Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
     """
-    fields.check(config)
+    check(config)
     workdir = Path(workdir)
     devices = local_mesh(config)
     first = config["first_trial"]
