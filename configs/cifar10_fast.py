@@ -11,17 +11,16 @@ about 0.1 in the mean over the cycles; see results/cifar10_fast. At full width i
 
 from ml_collections import ConfigDict
 
-from configs import cifar10
+from aljax.config import study
 
 
 def get_config() -> ConfigDict:
-    config = cifar10.get_config()
+    config = study("cifar10")
     config.train.epochs = 100  # passes over the labeled images
     config.train.batch_size = 64  # images, half as many for twice the steps
     config.train.learning_rate = 0.2  # at its highest
-    config.train.milestones = ()  # none: one_cycle says how the rate falls
-    config.train.detach_epoch = 60  # after it the ranking loss leaves the backbone alone; 3/5 of them
-    config.train.one_cycle = 0.2  # share of the epochs in which the rate rises, to fall to 0 after
+    config.train.schedule = "one_cycle"  # up in a straight line, and in another down to 0
+    config.train.warmup = 0.2  # share of the epochs in which the rate rises
     config.train.label_smoothing = 0.1  # share of the target that is spread over all classes
     config.train.nesterov = True  # look ahead along the momentum
     return config

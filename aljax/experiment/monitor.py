@@ -54,7 +54,7 @@ class Watch:
     def epoch_done(
         self, trial: int, cycle: int, epoch: int, epochs: int, metrics: EpochMetrics, part: str = ""
     ) -> None:
-        """Shows an epoch (from 1) of `epochs`; raises NonFiniteError where its loss or weights were not finite.
+        """Shows an epoch (from 1) of `epochs`; raises NonFiniteError if its loss or weights are not finite.
 
         A `part` is a training beside the cycle's main one, and has no curves.
         """
@@ -113,9 +113,7 @@ class Watch:
 
     def _epochs_before(self, trial: int, cycle: int) -> int:
         """Counts a trial's epochs in the cycles before `cycle`: the place of its points in the curves."""
-        return sum(
-            epochs for (of, number), epochs in self._epochs.items() if of == trial and number < cycle
-        )
+        return sum(epochs for (of, number), epochs in self._epochs.items() if of == trial and number < cycle)
 
     def _curves_of(self, trial: int, step: int) -> Curves:
         if trial not in self._curves:

@@ -12,7 +12,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 import aljax
-from aljax.config import checks as fields
+from aljax import registry
+from aljax.config import check_fits
 from aljax.data import dataset as data
 from aljax.errors import InvalidInputError
 from aljax.experiment import roles
@@ -21,7 +22,8 @@ from aljax.records import directory as records
 from aljax.records.files import Record
 from aljax.runtime import mesh
 from aljax.strategies import registry as strategies
-from aljax.training import recipe
+from aljax.training import optimizers, schedules
+from aljax.training import recipe as recipes
 from aljax.training.step import Examples, Networks
 
 
@@ -31,7 +33,7 @@ class Study(NamedTuple):
     config: Mapping[str, Any]
     workdir: Path
     networks: Networks
-    recipe: recipe.Recipe
+    recipe: recipes.Recipe
     mesh: Mesh
     train_set: Examples  # followed, where images are made, by room for them
     test_set: Examples
@@ -41,9 +43,17 @@ class Study(NamedTuple):
 
 
 def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
-    """Loads the data set and puts it on the devices."""
+    """Looks up the network, the optimizer and the schedule, loads the data set and puts it on the devices.
+
+    Raises:
+      InvalidInputError: if the config names what does not exist, or the data cannot be used.
+    """
+    build = registry.find(config["model"]["name"], NETWORKS, "config.model.name", ("num_classes", "config"))
+    recipe = recipes.from_config(config["train"])
+    optimizers.find(recipe.optimizer)
+    schedules.find(recipe.schedule)
     dataset = data.load(**config["dataset"])
-    fields.check_fits(config, dataset)
+    check_fits(config, len(dataset.train.labels))
     records.check_same(workdir, "data_sha256", data.digest(dataset))
     if own := strategies.digest(roles.names_of(config, cycle=2).values()):
         records.check_same(workdir, "strategies_sha256", own)
@@ -60,12 +70,12 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
     if dtype == "auto":
         dtype = "float32" if devices.devices.flat[0].platform == "cpu" else "bfloat16"
     model = {**config["model"], "dtype": jnp.dtype(dtype)}
-    backbone = NETWORKS[model["name"]](len(dataset.class_names), model)
+    backbone = build(len(dataset.class_names), model)
     return Study(
         config=config,
         workdir=workdir,
         networks=Networks(backbone, LossPredictor(initialization=model["initialization"])),
-        recipe=recipe.from_config(config["train"]),
+        recipe=recipe,
         mesh=devices,
         train_set=train_set,
         test_set=test_set,
@@ -76,7 +86,7 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
 
 
 def room(config: Mapping[str, Any]) -> int:
-    """How many images a trial may make: those that are labeled, and the proposals of a cycle."""
+    """Counts the images that a trial may make: those that are labeled, and the proposals of a cycle."""
     if config["scenario"] != "synthesis":
         return 0
     return (config["cycles"] - 1) * config["budget"] + config["subset_size"]
@@ -87,23 +97,28 @@ def _padded(rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def key_of(study: Study, trial: int, cycle: int, name: str) -> jax.Array:
-    """The key of one use of randomness: each trial, cycle and name has its own."""
+    """Returns the key of one use of randomness: each trial, cycle and name has its own."""
     key = jax.random.fold_in(study.key, np.uint32(zlib.crc32(name.encode())))
     return jax.random.fold_in(jax.random.fold_in(key, trial), cycle)
 
 
 def capacity(study: Study) -> int:
-    """The most images that are ever labeled."""
+    """Returns the most images that are ever labeled."""
     return study.config["cycles"] * study.config["budget"]
 
 
+def steps_of(study: Study, cycle: int) -> int:
+    """Counts the steps of a cycle's training, if none of its labeled images is held out."""
+    return recipes.steps_of(study.recipe, cycle * study.config["budget"])
+
+
 def chunk(study: Study) -> int:
-    """Images scored in one pass; a multiple of the number of devices, as the batch is."""
+    """Counts the images scored in one pass; a multiple of the number of devices, as the batch is."""
     return 4 * study.recipe.batch_size
 
 
 def local_mesh(config: Mapping[str, Any]) -> Mesh:
-    """The devices of this host that the config asks for."""
+    """Returns the devices of this host that the config asks for."""
     batch_size = config["train"]["batch_size"]
     try:
         return mesh.local(config["devices"], batch_size, batch_size * config["dataset"]["image_size"] ** 2)
@@ -114,7 +129,7 @@ def local_mesh(config: Mapping[str, Any]) -> Mesh:
 
 
 def environment(devices: Mesh) -> Record:
-    """What a run's numbers depend on beside its config."""
+    """Returns the versions and the devices, on which a run's numbers depend beside its config."""
     versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax")}
     kind = devices.devices.flat[0].device_kind
     return {"versions": {**versions, "aljax": aljax.__version__}, "device": f"{devices.size} x {kind}"}

@@ -33,9 +33,7 @@ def fresh(
     Returns:
       The state, each of its arrays [E, ...].
     """
-    return jax.lax.map(
-        partial(step.init, networks=networks, recipe=recipe, image_shape=image_shape), keys
-    )
+    return jax.lax.map(partial(step.init, networks=networks, recipe=recipe, image_shape=image_shape), keys)
 
 
 @partial(jax.jit, static_argnames="recipe")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import jax
 import optax
 
+from aljax import registry
 from aljax.training.recipe import Recipe
 
 Optimizer = Callable[[jax.Array | float, Recipe], optax.GradientTransformation]
@@ -39,4 +40,4 @@ OPTIMIZERS: dict[str, Optimizer] = {"sgd": sgd, "adamw": adamw}
 
 def find(name: str) -> Optimizer:
     """Returns the optimizer of a name, or a user's own of "path/to/file.py:function"."""
-    return OPTIMIZERS[name]
+    return registry.find(name, OPTIMIZERS, "config.train.optimizer", ("rate", "recipe"))

@@ -161,7 +161,7 @@ def classes_of(
     chunk: int,
     sharding: NamedSharding,
 ) -> jax.Array:
-    """Returns the likeliest class by an ensemble's first member, of the first `count` of `indices` [n]: [n]."""
+    """Returns the likeliest classes [n] of the first `count` of `indices` [n], by the first member."""
     options: Any = {"networks": networks, "chunk": chunk, "sharding": sharding}
     outputs = predict(first(state), examples, indices, count, wanted=("log_probs",), **options)
     return outputs["log_probs"].argmax(-1)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import jax
 import optax
 
+from aljax import registry
 from aljax.training.recipe import Recipe, share_of
 
 Schedule = Callable[[jax.Array | float, Recipe], jax.Array | float]
@@ -45,7 +46,7 @@ SCHEDULES: dict[str, Schedule] = {"step": step, "cosine": cosine, "one_cycle": o
 
 def find(name: str) -> Schedule:
     """Returns the schedule of a name, or a user's own of "path/to/file.py:function"."""
-    return SCHEDULES[name]
+    return registry.find(name, SCHEDULES, "config.train.schedule", ("share", "recipe"))
 
 
 def _after_warmup(schedule: optax.Schedule, recipe: Recipe) -> optax.Schedule:

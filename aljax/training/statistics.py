@@ -75,7 +75,9 @@ def _of_batch(member: TrainState, images: jax.Array, networks: Networks) -> dict
     def updated(value: float) -> Any:
         start = jax.tree.map(lambda leaf: jnp.full_like(leaf, value), member.batch_stats)
         variables = {"params": member.params["backbone"], "batch_stats": start}
-        return networks.backbone.apply(variables, images, train=True, mutable=["batch_stats"])[1].get("batch_stats", {})
+        return networks.backbone.apply(variables, images, train=True, mutable=["batch_stats"])[1].get(
+            "batch_stats", {}
+        )
 
     of_zero, of_one = (flatten_dict(updated(value)) for value in (0.0, 1.0))
     return {path: of_zero[path] / (1 - (of_one[path] - of_zero[path])) for path in of_zero}
