@@ -20,16 +20,14 @@ class Initialization(NamedTuple):
 
     conv: Initializer
     dense: Initializer
-    bias: Callable[[int], Initializer]  # of a dense layer with so many inputs
+    bias: Callable[[int], Callable[..., jax.Array]]  # of a dense layer with so many inputs
 
 
-def _uniform_bias(inputs: int) -> Initializer:
+def _uniform_bias(inputs: int) -> Callable[..., jax.Array]:
     """Returns the initializer that draws uniformly from ±1/sqrt(inputs)."""
-
-    def draw(key, shape, dtype=jnp.float32):
-        return jax.random.uniform(key, shape, dtype, -1, 1) / inputs**0.5
-
-    return draw
+    bound = inputs**-0.5
+    positive = nn.initializers.uniform(2 * bound)
+    return lambda *arguments, **options: positive(*arguments, **options) - bound
 
 
 _torch = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")

@@ -7,7 +7,6 @@ Source: Wu & Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3.
 """
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -72,12 +71,11 @@ def _of_batch(member: TrainState, images: jax.Array, networks: Networks) -> dict
     follow both m and x.
     """
 
-    def updated(value: float) -> Any:
+    def started_at(value: float) -> dict[tuple[str, ...], jax.Array]:
         start = jax.tree.map(lambda leaf: jnp.full_like(leaf, value), member.batch_stats)
         variables = {"params": member.params["backbone"], "batch_stats": start}
-        return networks.backbone.apply(variables, images, train=True, mutable=["batch_stats"])[1].get(
-            "batch_stats", {}
-        )
+        _, updated = networks.backbone.apply(variables, images, train=True, mutable=["batch_stats"])
+        return flatten_dict(updated.get("batch_stats", {}))
 
-    of_zero, of_one = (flatten_dict(updated(value)) for value in (0.0, 1.0))
+    of_zero, of_one = started_at(0.0), started_at(1.0)
     return {path: of_zero[path] / (1 - (of_one[path] - of_zero[path])) for path in of_zero}
