@@ -19,7 +19,7 @@ from aljax.config import check
 from aljax.errors import InvalidInputError, RunError
 from aljax.experiment import candidates as scenarios
 from aljax.experiment import diagnose as notes
-from aljax.experiment import monitor, roles, validation
+from aljax.experiment import monitor, roles, sanity, validation
 from aljax.experiment.fit import fit
 from aljax.experiment.study import Study, chunk, environment, local_mesh, prepare, steps_of
 from aljax.experiment.view import view_of
@@ -122,7 +122,7 @@ def run_trial(
                 **scenarios.passed(study, chosen),
                 **judged,
             }
-            history.append(records.plain(line))
+            history.append(with_doubts(study, records.plain(line), training[-1]))
             record(study, history, chosen, clock)
             watch.cycle_done(history[-1])
             refresh()
@@ -137,6 +137,19 @@ def check_recorded(path: Path, line: files.Record, compared: agreement.Agreement
             f"{path}: the selections share {compared.overlap} images, and cycles.jsonl says "
             f"{line.get('overlap')}; accepted: the file of this run"
         )
+
+
+def with_doubts(study: Study, line: files.Record, trained: pool.Pool) -> files.Record:
+    """Returns a cycle's line with its `doubts`, each also logged; without any, the line as it is."""
+    labels, num_classes = np.asarray(study.train_set.labels), len(study.class_names)
+    labeled, test = (
+        np.bincount(of, minlength=num_classes)
+        for of in (labels[trained.labeled], np.asarray(study.test_set.labels))
+    )
+    found = sanity.doubts(line, labeled, test)
+    for doubt in found:
+        logging.warning("trial %d, cycle %d: %s", line["trial"], line["cycle"], doubt)
+    return {**line, "doubts": found} if found else line
 
 
 def evaluate(study: Study, progress: checkpoints.Progress) -> files.Record:

@@ -17,7 +17,7 @@ def doubts(line: Mapping[str, Any], labeled: np.ndarray, test: np.ndarray) -> li
 
     Args:
       line: the cycle's record: `accuracy` in [0, 1], `test_loss` and `train_loss` in nats, `budget`, and
-        `ties`, the images tied at the cut of the acquired batch, where it was recorded.
+        `ties`, how many images tie with the last one of the batch, where that was recorded.
       labeled: how many labeled images each class has, [K].
       test: how many test images each class has, [K].
 
@@ -43,9 +43,9 @@ def doubts(line: Mapping[str, Any], labeled: np.ndarray, test: np.ndarray) -> li
             f"the training loss of {line['train_loss']:.2f} has not fallen below ln {len(test)} = "
             f"{log_classes:.2f}, that of equal probabilities"
         )
-    if line.get("ties", 0) > line["budget"] / 2:
+    if (line.get("ties") or 0) > line["budget"]:
         found.append(
-            f"the batch is mostly ties: {line['ties']} images had the score of the last of {line['budget']}"
+            f"the batch of {line['budget']} was drawn from ties: {line['ties']} images had its lowest score"
         )
     if np.count_nonzero(labeled) == 1:
         found.append("all labeled images are of one class")
