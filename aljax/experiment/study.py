@@ -12,12 +12,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 import aljax
-from aljax import registry
+from aljax import models
 from aljax.config import check_fits
 from aljax.data import dataset as data
 from aljax.errors import InvalidInputError
 from aljax.experiment import roles
-from aljax.models import NETWORKS, LossPredictor
 from aljax.records import directory as records
 from aljax.records.files import Record
 from aljax.runtime import mesh
@@ -48,10 +47,10 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
     Raises:
       InvalidInputError: if the config names what does not exist, or the data cannot be used.
     """
-    build = registry.find(config["model"]["name"], NETWORKS, "config.model.name", ("num_classes", "config"))
+    models.find(config["model"]["name"])
     recipe = recipes.from_config(config["train"])
-    optimizers.find(recipe.optimizer)
-    schedules.find(recipe.schedule)
+    optimizers.check(recipe)
+    schedules.check(recipe)
     dataset = data.load(**config["dataset"])
     check_fits(config, len(dataset.train.labels))
     records.check_same(workdir, "data_sha256", data.digest(dataset))
@@ -70,11 +69,11 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
     if dtype == "auto":
         dtype = "float32" if devices.devices.flat[0].platform == "cpu" else "bfloat16"
     model = {**config["model"], "dtype": jnp.dtype(dtype)}
-    backbone = build(len(dataset.class_names), model)
+    backbone = models.build(len(dataset.class_names), model, train_set.images.shape[1:])
     return Study(
         config=config,
         workdir=workdir,
-        networks=Networks(backbone, LossPredictor(initialization=model["initialization"])),
+        networks=Networks(backbone, models.LossPredictor(initialization=model["initialization"])),
         recipe=recipe,
         mesh=devices,
         train_set=train_set,

@@ -9,6 +9,7 @@ import jax
 import optax
 
 from aljax import registry
+from aljax.errors import InvalidInputError
 from aljax.training.recipe import Recipe
 
 Optimizer = Callable[[jax.Array | float, Recipe], optax.GradientTransformation]
@@ -35,7 +36,21 @@ def adamw(rate: jax.Array | float, recipe: Recipe) -> optax.GradientTransformati
     return optax.adamw(rate, weight_decay=recipe.weight_decay)
 
 
+ACCEPTED = "accepted: a function that gives an optax.GradientTransformation"
 OPTIMIZERS: dict[str, Optimizer] = {"sgd": sgd, "adamw": adamw}
+
+
+def check(recipe: Recipe) -> None:
+    """Raises InvalidInputError if there is no such optimizer, or a user's own gives none of optax's."""
+    field = f"config.train.optimizer={recipe.optimizer!r}"
+    try:
+        made = find(recipe.optimizer)(recipe.learning_rate, recipe)
+    except InvalidInputError:
+        raise
+    except Exception as error:  # a user's own may raise anything
+        raise InvalidInputError(f"{field}: it raised {registry.complaint(error)}; {ACCEPTED}") from error
+    if not isinstance(made, optax.GradientTransformation):
+        raise InvalidInputError(f"{field}: it gives a {type(made).__name__}; {ACCEPTED}")
 
 
 def find(name: str) -> Optimizer:

@@ -8,9 +8,11 @@ straight line from 0 to 1 in that share of the training, and the schedule proper
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from aljax import registry
+from aljax.errors import InvalidInputError
 from aljax.training.recipe import Recipe, share_of
 
 Schedule = Callable[[jax.Array | float, Recipe], jax.Array | float]
@@ -41,7 +43,22 @@ def one_cycle(share: jax.Array | float, recipe: Recipe) -> jax.Array | float:
     return _after_warmup(optax.linear_schedule(1.0, 0.0, 1 - recipe.warmup), recipe)(share)
 
 
+ACCEPTED = "accepted: a function that JAX can trace and that gives a factor, a scalar"
 SCHEDULES: dict[str, Schedule] = {"step": step, "cosine": cosine, "one_cycle": one_cycle}
+
+
+def check(recipe: Recipe) -> None:
+    """Raises InvalidInputError if there is no such schedule, or a user's own gives no factor."""
+    field = f"config.train.schedule={recipe.schedule!r}"
+    schedule = find(recipe.schedule)
+    try:
+        shape = jax.eval_shape(
+            lambda share: jnp.asarray(schedule(share, recipe), float), jnp.float32(0)
+        ).shape
+    except Exception as error:  # a user's own may raise anything
+        raise InvalidInputError(f"{field}: it raised {registry.complaint(error)}; {ACCEPTED}") from error
+    if shape:
+        raise InvalidInputError(f"{field}: it gives an array of shape {shape}; {ACCEPTED}")
 
 
 def find(name: str) -> Schedule:

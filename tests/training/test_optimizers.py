@@ -55,5 +55,12 @@ def test_a_user_s_own(recipe, tmp_path):
     chex.assert_trees_all_equal(
         trained(optimizers.find(f"{file}:lion"), recipe), trained(lambda rate, _: optax.lion(rate), recipe)
     )
+    optimizers.check(recipe._replace(optimizer=f"{file}:lion"))
+    file.write_text("def none(rate, recipe):\n    return rate\n\ndef bad(rate, recipe):\n    1 / 0\n")
+    for name, complaint in (("none", "it gives a float; accepted"), ("bad", "it raised ZeroDivisionError")):
+        other = file.rename(tmp_path / f"{name}.py")
+        with pytest.raises(InvalidInputError, match=complaint):
+            optimizers.check(recipe._replace(optimizer=f"{other}:{name}"))
+        file = other
     with pytest.raises(InvalidInputError, match=r"config\.train\.optimizer='adamv': did you mean 'adamw'"):
         optimizers.find("adamv")

@@ -56,5 +56,14 @@ def test_a_user_s_own(recipe, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("def halves(share, recipe):\n    return 0.5 * recipe.decay\n")
     assert factors(f"{file}:halves", recipe, [0.3]) == pytest.approx([0.05])
+    schedules.check(recipe._replace(schedule=f"{file}:halves"))
+    other = tmp_path / "other.py"
+    other.write_text(
+        "def many(share, recipe):\n    return [share, 1]\n\n"
+        "def asks(share, recipe):\n    return 1 if share < 0.5 else 0\n"
+    )
+    for name, complaint in (("many", r"it gives an array of shape \(2,\)"), ("asks", "it raised Tracer")):
+        with pytest.raises(InvalidInputError, match=complaint):
+            schedules.check(recipe._replace(schedule=f"{other}:{name}"))
     with pytest.raises(InvalidInputError, match=r"config\.train\.schedule='cosin': did you mean 'cosine'"):
         schedules.find("cosin")
