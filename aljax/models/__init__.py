@@ -30,7 +30,7 @@ def find(name: str) -> Callable[[int, Mapping[str, Any]], nn.Module]:
     return registry.find(name, NETWORKS, "config.model.name", ("num_classes", "config"))
 
 
-def build(num_classes: int, config: Mapping[str, Any], image_shape: tuple[int, int, int]) -> nn.Module:
+def build(num_classes: int, config: Mapping[str, Any], image_shape: tuple[int, ...]) -> nn.Module:
     """Builds the network that a config's table `model` names, for images of `image_shape` (H, W, C).
 
     Raises:

@@ -51,10 +51,12 @@ def check(recipe: Recipe) -> None:
     """Raises InvalidInputError if there is no such schedule, or a user's own gives no factor."""
     field = f"config.train.schedule={recipe.schedule!r}"
     schedule = find(recipe.schedule)
+
+    def factor(share: jax.Array) -> jax.Array:
+        return jnp.asarray(schedule(share, recipe), float)
+
     try:
-        shape = jax.eval_shape(
-            lambda share: jnp.asarray(schedule(share, recipe), float), jnp.float32(0)
-        ).shape
+        shape = jax.eval_shape(factor, jnp.float32(0)).shape
     except Exception as error:  # a user's own may raise anything
         raise InvalidInputError(f"{field}: it raised {registry.complaint(error)}; {ACCEPTED}") from error
     if shape:
