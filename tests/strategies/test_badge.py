@@ -26,9 +26,7 @@ def test_distances_are_those_of_the_outer_products():
     products = embeddings(left, right)
     for center in range(7):
         expected = ((products - products[center]) ** 2).sum(axis=1)
-        np.testing.assert_allclose(
-            squared_distances(left, right, center), expected, rtol=1e-4, atol=1e-4
-        )
+        np.testing.assert_allclose(squared_distances(left, right, center), expected, rtol=1e-4, atol=1e-4)
 
 
 @settings(deadline=None, max_examples=30)
@@ -93,9 +91,7 @@ def test_where_all_are_alike_any_is_drawn_and_none_twice():
     firsts, seconds = set(), set()
     for seed in range(30):
         chosen = np.asarray(
-            k_means_plus_plus(
-                jax.random.key(seed), jnp.ones((5, 2)), jnp.ones((5, 3)), 5, mesh.local(1, 2)
-            )
+            k_means_plus_plus(jax.random.key(seed), jnp.ones((5, 2)), jnp.ones((5, 3)), 5, mesh.local(1, 2))
         )
         assert sorted(chosen) == list(range(5))
         firsts.add(int(chosen[0]))

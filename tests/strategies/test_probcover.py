@@ -68,9 +68,7 @@ def test_as_by_brute_force(seed, budget, radius):
 def test_as_by_brute_force_over_many_blocks(monkeypatch):
     monkeypatch.setattr(distances, "BLOCK", 16)
     points = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
-    assert list(coverage(points[:50], points[50:], 30, 0.7)) == brute_force(
-        points[:50], points[50:], 30, 0.7
-    )
+    assert list(coverage(points[:50], points[50:], 30, 0.7)) == brute_force(points[:50], points[50:], 30, 0.7)
 
 
 def test_the_clusters_give_the_radius():
