@@ -124,12 +124,3 @@ def test_a_home_folder_is_found(tmp_path):
     run = launch("--config.cycles=18", "--workdir=~/run", home=tmp_path)
     assert "config.cycles=18" in refusal(run)
     assert not (ROOT / "~").exists()
-
-
-def test_importing_aljax_is_quick_and_brings_no_framework():
-    code = "import sys, aljax; print(sorted({'jax', 'tensorflow', 'flax', 'numpy'} & set(sys.modules)))"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
-    )
-    assert run.stdout.strip() == "[]"
