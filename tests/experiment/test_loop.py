@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import pytest
 
-from aljax import agreement
+from aljax import agreement, strategies
 from aljax.data import dataset as data
 from aljax.errors import InvalidInputError, RunError
 from aljax.experiment import loop as experiment
@@ -26,7 +26,6 @@ from aljax.records import checkpoints, diagnostics, files, selections, verify
 from aljax.records import directory as records
 from aljax.runtime import mesh
 from aljax.scenarios import pool
-from aljax import strategies
 from aljax.training import ensemble
 from aljax.training import step as train
 from tests import harness
