@@ -1,16 +1,34 @@
-"""How much each image is worth asking about: one score per example, higher is more uncertain.
+"""Scores of how uncertain a model is about an image: one per example, higher is more uncertain.
 
 Each score is written for one example; `jax.vmap` makes it one for many.
 
 Shapes: K classes, E models of an ensemble.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 
+class Scale(NamedTuple):
+    """Maps a score to a confidence: falling, to positive numbers, 1 where nothing is in doubt."""
+
+    confidence: Callable[[jax.Array], jax.Array]
+    score: Callable[[jax.Array], jax.Array]  # the inverse
+
+
+# Confidence is the probability of the likeliest class, as in Zliobaite et al., IEEE TNNLS 2014, or
+# what comes nearest to it. Scores without a highest value are taken as logarithms: exp(-H) is 1/k
+# for k equally likely classes, and exp(-loss) the probability of the true class.
+PROBABILITY = Scale(lambda score: 1 - score, lambda confidence: 1 - confidence)
+GAP = Scale(jnp.negative, jnp.negative)
+LOGARITHM = Scale(lambda score: jnp.exp(-score), lambda confidence: -jnp.log(confidence))
+
+
 def least_confidence(log_probs: jax.Array) -> jax.Array:
-    """1 - max_k p_k: how far the likeliest class is from certain.
+    """Returns 1 - max_k p_k, the probability that the likeliest class is not the true one.
 
     Args:
       log_probs: log probabilities of the classes, [K].
@@ -24,7 +42,7 @@ def least_confidence(log_probs: jax.Array) -> jax.Array:
 
 
 def margin(log_probs: jax.Array) -> jax.Array:
-    """-(p_(1) - p_(2)): minus the gap between the two likeliest classes.
+    """Returns -(p_(1) - p_(2)), minus the gap between the two likeliest classes.
 
     Args:
       log_probs: log probabilities of the classes, [K], K at least 2.
@@ -39,7 +57,7 @@ def margin(log_probs: jax.Array) -> jax.Array:
 
 
 def entropy(log_probs: jax.Array) -> jax.Array:
-    """-sum_k p_k log p_k, in nats.
+    """Returns the entropy of the class, -sum_k p_k log p_k, in nats.
 
     Args:
       log_probs: log probabilities of the classes, [K]; -inf is a probability of 0.
@@ -54,7 +72,7 @@ def entropy(log_probs: jax.Array) -> jax.Array:
 
 
 def bald(member_log_probs: jax.Array) -> jax.Array:
-    """H(mean_e p_e) - mean_e H(p_e): what the class would say about which model is right, in nats.
+    """Returns the mutual information of class and model, H(mean_e p_e) - mean_e H(p_e), in nats.
 
     Args:
       member_log_probs: log probabilities of the classes from each model of an ensemble, [E, K].
@@ -66,11 +84,12 @@ def bald(member_log_probs: jax.Array) -> jax.Array:
     Preference Learning", 2011, equation 2; with a deep ensemble, Beluch et al., CVPR 2018.
     """
     mean = jax.nn.logsumexp(member_log_probs, axis=0) - jnp.log(len(member_log_probs))
-    return entropy(mean) - jax.vmap(entropy)(member_log_probs).mean()
+    information = entropy(mean) - jax.vmap(entropy)(member_log_probs).mean()
+    return jnp.maximum(information, 0)  # rounding may take it below
 
 
 def vote_entropy(member_log_probs: jax.Array) -> jax.Array:
-    """-sum_k v_k log v_k, in nats: v_k is the share of the models whose likeliest class is k.
+    """Returns -sum_k v_k log v_k, in nats; v_k is the share of the models whose likeliest class is k.
 
     Args:
       member_log_probs: log probabilities of the classes from each model of an ensemble, [E, K];
@@ -83,4 +102,4 @@ def vote_entropy(member_log_probs: jax.Array) -> jax.Array:
     ICML 1995; Settles, 2009, section 3.2.
     """
     votes = jax.nn.one_hot(member_log_probs.argmax(axis=-1), member_log_probs.shape[-1])
-    return entropy(jnp.log(votes.mean(axis=0)))
+    return jnp.maximum(entropy(jnp.log(votes.mean(axis=0))), 0)

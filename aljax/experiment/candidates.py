@@ -16,14 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from aljax.errors import RunError
-from aljax.experiment import view as views
 from aljax.experiment.study import Study, key_of
 from aljax.records import files
 from aljax.records.selections import Selections
 from aljax.runtime import mesh
 from aljax.scenarios import pool, stream, synthesis
 from aljax.strategies import registry as strategies
-from aljax.strategies.registry import Selection
+from aljax.strategies.base import NO_SCORES, Selection, View, restricted
 
 Arrays = dict[str, np.ndarray]
 
@@ -75,7 +74,7 @@ def choose(
     study: Study,
     names: Mapping[str, str],
     offer: Offer,
-    view: strategies.View,
+    view: View,
     trial: int,
     cycle: int,
 ) -> tuple[dict[str, Selection], Arrays]:
@@ -98,13 +97,14 @@ def choose(
     """
     budget = study.config["budget"]
 
-    def select(role: str, view: strategies.View, budget: int) -> Selection:
+    def select(role: str, view: View, budget: int) -> Selection:
         return strategies.select(names[role], key_of(study, trial, cycle, role), view, budget)
 
     if of_cycle(study.config, cycle) != "stream":
         return {role: select(role, view, budget) for role in names}, {}
     scores = select("uncertainty", view, budget).scores
-    if not len(scores):
+    scale = strategies.scale_of(strategies.find(names["uncertainty"]))
+    if scale is None or not len(scores):
         raise RunError(f"strategy {names['uncertainty']!r} gives no scores, as a stream needs")
     arrivals = np.asarray(jax.random.permutation(key_of(study, trial, cycle, "arrivals"), len(scores)))
     told = dict(study.config["stream"])
@@ -113,19 +113,19 @@ def choose(
         np.int32(budget),
         stream.Settings(told["threshold"], told["step"], told["window"]),
         policy=told["policy"],
-        strategy=names["uncertainty"],
+        scale=scale,
     )
     seen = arrivals[: stream.seen(passage, budget)]
     queried = seen[np.asarray(passage.queried)[: len(seen)]].astype(np.int32)
-    of_seen = views.restricted(view, seen)
+    of_seen = restricted(view, seen)
 
     def of_role(role: str) -> Selection:
         if role == "uncertainty":
             return Selection(queried, scores)
         if len(queried) in (0, len(seen)):  # nothing to choose
-            return Selection(queried, strategies.NO_SCORES)
+            return Selection(queried, NO_SCORES)
         selection = select(role, of_seen, len(queried))
-        return Selection(seen[selection.chosen].astype(np.int32), strategies.NO_SCORES, selection.note)
+        return selection._replace(chosen=seen[selection.chosen].astype(np.int32), scores=NO_SCORES)
 
     details = {"arrivals": offer.names[seen], "thresholds": np.asarray(passage.thresholds)[: len(seen)]}
     return {role: of_role(role) for role in names}, details
@@ -142,6 +142,12 @@ def recipes_of(offer: Offer, acquired: np.ndarray) -> Arrays:
 def offered(chosen: Selections) -> int:
     """How many images the strategies chose from: the sub-pool, or those that were seen."""
     return len(chosen.details.get("arrivals", chosen.subset))
+
+
+def ties_of(chosen: Selections) -> int | None:
+    """Returns how many images tied at the cut of the uncertainty selection; None of an older file."""
+    ties = chosen.details.get("ties/uncertainty")
+    return None if ties is None else int(ties)
 
 
 def passed(study: Study, chosen: Selections) -> files.Record:

@@ -45,6 +45,7 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
       Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
     """
     check(config)
+    strategies.check(config)
     workdir = Path(workdir)
     devices = local_mesh(config)
     first = config["first_trial"]
@@ -118,6 +119,7 @@ def run_trial(
                 "subset_size": study.config["subset_size"],
                 **compared._asdict(),
                 **roles.recorded(study.config, cycle),
+                "ties": scenarios.ties_of(chosen),
                 **measured,
                 **scenarios.passed(study, chosen),
                 **judged,
@@ -216,6 +218,7 @@ def select(
     notes.write(offer.study, view, offer.rows, made["uncertainty"], made["diversity"], trial, cycle)
     clock.lap("diagnose")
     chosen = {role: offer.names[selection.chosen] for role, selection in made.items()}
+    details |= {f"ties/{role}": np.array(selection.ties, np.int32) for role, selection in made.items()}
     details |= scenarios.recipes_of(offer, made[roles.acquired(config, cycle)].chosen)
     if state is not None and config["stop"]["stability"]:
         details["stop_predictions"] = validation.predicted(study, state, validation.stop_set(study, trial))

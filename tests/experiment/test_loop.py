@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import pytest
 
-from aljax import agreement
+from aljax import agreement, strategies
 from aljax.data import dataset as data
 from aljax.errors import InvalidInputError, RunError
 from aljax.experiment import loop as experiment
@@ -26,7 +26,6 @@ from aljax.records import checkpoints, diagnostics, files, selections, verify
 from aljax.records import directory as records
 from aljax.runtime import mesh
 from aljax.scenarios import pool
-from aljax.strategies import registry as strategies
 from aljax.training import ensemble
 from aljax.training.step import no_metrics
 from tests import harness
@@ -445,7 +444,7 @@ def test_what_one_use_of_randomness_draws_leaves_the_others_alone(small, tmp_pat
 
 def test_a_score_that_is_not_finite_ends_the_run_with_status_1(small, tmp_path, monkeypatch):
     def broken(key, view, budget):
-        return strategies.highest(jax.numpy.full(view.subset_size, jax.numpy.nan), budget)
+        return strategies.highest(key, jax.numpy.full(view.subset_size, jax.numpy.nan), budget)
 
     monkeypatch.setitem(strategies.STRATEGIES, "learning_loss", broken)
     with pytest.raises(RunError, match=r"trial 0, cycle 2: .*100 of 100 scores are not finite"):
