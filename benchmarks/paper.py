@@ -46,7 +46,7 @@ def flops_of(network: ResNet18, size: int, channels: int) -> int:
 
 def images_per_second(timing: dict, line: dict, config: dict) -> float:
     """Images trained on in a second of a cycle's training."""
-    return line["labeled"] * config["train"]["epochs"] * config.get("ensemble", 1) / timing["train"]
+    return line["labeled"] * line["epochs"] * config.get("ensemble", 1) / timing["train"]
 
 
 def tell(workdir: Path, told: int, limit: float) -> int:

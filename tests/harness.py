@@ -25,6 +25,7 @@ SMALL = {
     "train.learning_rate": 0.01,  # at 0.1 so narrow a network may explode, on some processors
     "train.batch_size": 16,
     "train.epochs": 12,
+    "train.min_steps": 0,
     "train.milestones": (8,),
     "train.detach_epoch": 6,
 }

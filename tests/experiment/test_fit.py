@@ -9,16 +9,15 @@ import pytest
 from aljax.errors import InvalidInputError
 from aljax.experiment import loop
 from aljax.records import files
-from tests.harness import SMALL, changed, config_of, events, results
+from tests.harness import changed, events, results, small
 
 
 @pytest.fixture
 def config():
     """With steps for at least 20, 14 and 10 epochs, an optimizer with a count, and warm starts."""
-    fields = {name.replace(".", "__"): value for name, value in SMALL.items()}
-    fields |= {"trials": 1, "warm_start": True, "train__epochs": 4, "train__milestones": (0.8,)}
-    fields |= {"train__detach_epoch": 0.5, "train__min_steps": 40, "train__precise_bn": True}
-    return changed(config_of("digits"), **fields, train__optimizer="adamw", train__schedule="cosine")
+    fields = {"train.epochs": 4, "train.min_steps": 40, "train.milestones": (0.8,), "train.detach_epoch": 0.5}
+    fields |= {"train.optimizer": "adamw", "train.schedule": "cosine", "train.precise_bn": True}
+    return small(**fields, trials=1, warm_start=True)
 
 
 def test_a_floor_of_steps_adds_epochs_and_compiles_nothing_anew(config, tmp_path):

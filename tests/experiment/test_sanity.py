@@ -7,7 +7,7 @@ import pytest
 
 from aljax.experiment import loop, sanity
 from aljax.records import files
-from tests.harness import SMALL, changed, config_of
+from tests.harness import small
 
 SOUND = {"accuracy": 0.5, "test_loss": 1.5, "train_loss": 0.1, "budget": 20}
 LABELED, TEST = np.array([3, 5, 2]), np.array([30, 40, 30])
@@ -36,10 +36,13 @@ def test_each_reason_has_its_sentence(line, labeled, doubt):
 
 
 def test_a_run_that_cannot_learn_says_so_in_its_lines_and_in_the_log(tmp_path, caplog):
-    fields = {name.replace(".", "__"): value for name, value in SMALL.items()}
-    fields |= {"train__epochs": 1, "train__learning_rate": 1e-9, "train__milestones": (), "trials": 1}
-    config = changed(config_of("digits"), **fields, train__detach_epoch=0.5)
-    loop.run(changed(config, cycles=2), tmp_path)
+    fields = {
+        "train.epochs": 1,
+        "train.learning_rate": 1e-9,
+        "train.milestones": (),
+        "train.detach_epoch": 0.5,
+    }
+    loop.run(small(**fields, trials=1, cycles=2), tmp_path)
     lines, _ = files.read_lines(tmp_path / "cycles.jsonl")
     for line in lines:
         assert any("no better than chance" in doubt for doubt in line["doubts"])
