@@ -42,7 +42,7 @@ def test_a_run_that_cannot_learn_says_so_in_its_lines_and_in_the_log(tmp_path, c
         "train.milestones": (),
         "train.detach_epoch": 0.5,
     }
-    loop.run(small(**fields, trials=1, cycles=2), tmp_path)
+    loop.run(small(**fields, **{"train.detach_epoch": 0.5}, trials=1, cycles=2), tmp_path)
     lines, _ = files.read_lines(tmp_path / "cycles.jsonl")
     for line in lines:
         assert any("no better than chance" in doubt for doubt in line["doubts"])
