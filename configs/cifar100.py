@@ -8,10 +8,10 @@ stands here.
 
 from ml_collections import ConfigDict
 
-from configs import cifar10
+from aljax.config import study
 
 
 def get_config() -> ConfigDict:
-    config = cifar10.get_config()
+    config = study("cifar10")
     config.dataset.name = "cifar100"  # 100 classes, 50,000 images of 32x32 pixels
     return config

@@ -11,11 +11,11 @@ about 0.1 in the mean over the cycles; see results/cifar10_fast. At full width i
 
 from ml_collections import ConfigDict
 
-from configs import cifar10
+from aljax.config import study
 
 
 def get_config() -> ConfigDict:
-    config = cifar10.get_config()
+    config = study("cifar10")
     config.train.epochs = 100  # passes over the labeled images
     config.train.batch_size = 64  # images, half as many for twice the steps
     config.train.learning_rate = 0.2  # at its highest

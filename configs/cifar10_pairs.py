@@ -8,11 +8,11 @@ differs from configs/cifar10.py stands here.
 
 from ml_collections import ConfigDict
 
-from configs import cifar10
+from aljax.config import study
 
 
 def get_config() -> ConfigDict:
-    config = cifar10.get_config()
+    config = study("cifar10")
     config.ensemble = 3  # bald and vote_entropy ask several models
     config.compare = (  # all strategies but one
         "random",

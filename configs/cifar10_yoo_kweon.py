@@ -7,10 +7,10 @@ Loss for Active Learning", CVPR 2019, section 4.1.
 
 from ml_collections import ConfigDict
 
-from configs import cifar10
+from aljax.config import study
 
 
 def get_config() -> ConfigDict:
-    config = cifar10.get_config()
+    config = study("cifar10")
     config.warm_start = True  # each cycle trains on from the last; the study begins afresh each time
     return config

@@ -7,11 +7,11 @@ from configs/digits.py stands here.
 
 from ml_collections import ConfigDict
 
-from configs import digits
+from aljax.config import study
 
 
 def get_config() -> ConfigDict:
-    config = digits.get_config()
+    config = study("digits")
     config.budget = 25  # half of the study's, as there are half as many images
     config.subset_size = 250  # likewise; B/M, and with it the scale of C, stays
     config.dataset.images = 650  # half of the digits

@@ -7,11 +7,11 @@ shows the matrix. What differs from configs/digits.py stands here.
 
 from ml_collections import ConfigDict
 
-from configs import digits
+from aljax.config import study
 
 
 def get_config() -> ConfigDict:
-    config = digits.get_config()
+    config = study("digits")
     config.trials = 3  # that it takes minutes
     config.ensemble = 3  # bald and vote_entropy ask several models
     config.compare = (  # all that aljax has

@@ -6,11 +6,11 @@ data set is downloaded on first use. All that differs from configs/cifar10.py st
 
 from ml_collections import ConfigDict
 
-from configs import cifar10
+from aljax.config import study
 
 
 def get_config() -> ConfigDict:
-    config = cifar10.get_config()
+    config = study("cifar10")
     config.dataset.name = "fashion_mnist"  # 10 classes, 60,000 images
     config.dataset.image_size = 28  # pixels each way, as they come
     config.dataset.channels = 1  # grey

@@ -8,14 +8,11 @@ stands here.
 
 from ml_collections import ConfigDict
 
-from configs import cifar10
+from aljax.config import study
 
 
 def get_config() -> ConfigDict:
-    config = cifar10.get_config()
+    config = study("cifar10")
     config.dataset.name = "svhn_cropped"  # 10 classes, 73,257 images of 32x32 pixels
     config.train.flip = False  # a mirrored digit is another sign
-    config.train.one_cycle = 0.0  # share of the epochs in which the rate rises, to fall to 0 after; 0: off
-    config.train.label_smoothing = 0.0  # share of the target that is spread over all classes
-    config.train.nesterov = False  # look ahead along the momentum
     return config

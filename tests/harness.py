@@ -1,6 +1,5 @@
 """What tests share: configs, run directories made by hand, and small runs of the launcher."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from aljax import agreement
+from aljax.config import study
 from aljax.records import diagnostics, files
 from aljax.records import directory as records
 
@@ -75,11 +75,15 @@ def results(workdir: Path) -> tuple[bytes, dict[str, Any]]:
     return b"".join((workdir / name).read_bytes() for name in ("cycles.jsonl", records.DIAGNOSTICS)), arrays
 
 
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config().to_dict()
+def config_of(name, **changes):
+    """Returns the config of one of aljax's studies as nested dictionaries, changed as by `changed`."""
+    return changed(study(name).to_dict(), **changes)
+
+
+def small(**fields):
+    """Returns the config of the small study that tests run, with other fields by their dotted names."""
+    settings = {name.replace(".", "__"): value for name, value in {**SMALL, **fields}.items()}
+    return config_of("digits", **settings)
 
 
 def changed(values, **changes):

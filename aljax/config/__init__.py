@@ -1,5 +1,7 @@
-"""What a study is told: its fields and their checks."""
+"""The config of a study: the table of its fields, their checks, and the files that set them."""
 
-from aljax.config.checks import FIELDS, check, unknown
+from aljax.config.checks import check, check_fits
+from aljax.config.fields import FIELDS, default, flatten
+from aljax.config.studies import study
 
-__all__ = ["FIELDS", "check", "unknown"]
+__all__ = ["FIELDS", "check", "check_fits", "default", "flatten", "study"]

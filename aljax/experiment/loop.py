@@ -14,7 +14,7 @@ import numpy as np
 from absl import logging
 
 from aljax import agreement
-from aljax.config import checks as fields
+from aljax.config import check
 from aljax.errors import InvalidInputError, RunError
 from aljax.experiment import candidates as scenarios
 from aljax.experiment import diagnose as notes
@@ -24,7 +24,7 @@ from aljax.experiment.study import Study, chunk, environment, local_mesh, prepar
 from aljax.experiment.view import view_of
 from aljax.records import checkpoints, files, places, selections
 from aljax.records import directory as records
-from aljax.report import make as report
+from aljax.report import make, terminal
 from aljax.runtime import mesh
 from aljax.scenarios import pool, stopping
 from aljax.strategies import registry as strategies
@@ -44,7 +44,7 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
       RunError: if a result cannot be written or is not a finite number; what was complete stays.
       Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
     """
-    fields.check(config)
+    check(config)
     workdir = Path(workdir)
     devices = local_mesh(config)
     plan = places.plan(config)
@@ -52,13 +52,13 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
         lines = records.completed(workdir, plan)
         if len(lines) < len(places.shortened(plan, lines)):
             study = prepare(config, workdir, devices)
-            refresh = report.Refresher(workdir)
+            refresh = make.Refresher(workdir)
             with monitor.watching(study.recipe.epochs, plan, lines, workdir) as watch:
                 for trial in places.trials(config):
                     done = [line for line in lines if line["trial"] == trial]
                     run_trial(study, trial, done, watch, refresh)
-            lines = records.completed(workdir, plan)
-        report.finish(workdir, lines)
+        make.report(workdir)
+        terminal.show(workdir)
 
 
 def run_trial(

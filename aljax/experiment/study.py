@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 import aljax
-from aljax.config import checks as fields
+from aljax.config import check_fits
 from aljax.data import dataset as data
 from aljax.errors import InvalidInputError
 from aljax.experiment import roles
@@ -42,7 +42,7 @@ class Study(NamedTuple):
 def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
     """Loads the data set and puts it on the devices."""
     dataset = data.load(**config["dataset"])
-    fields.check_fits(config, dataset)
+    check_fits(config, len(dataset.train.labels))
     records.check_same(workdir, "data_sha256", data.digest(dataset))
     if own := strategies.digest(roles.names_of(config, cycle=2).values()):
         records.check_same(workdir, "strategies_sha256", own)
@@ -63,7 +63,7 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
         config=config,
         workdir=workdir,
         networks=train.Networks(backbone, models.LossPredictor()),
-        recipe=train.Recipe(**{**config["train"], "milestones": tuple(config["train"]["milestones"])}),
+        recipe=recipe_of(config["train"]),
         mesh=devices,
         train_set=train_set,
         test_set=test_set,
@@ -71,6 +71,17 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
         ids=dataset.train.ids,
         class_names=dataset.class_names,
     )
+
+
+def recipe_of(settings: Mapping[str, Any]) -> train.Recipe:
+    """Returns the recipe that the config's `train` group describes, shares of the epochs as epochs."""
+
+    def epoch(value: float) -> int:
+        return round(value * settings["epochs"] if value < 1 else value)
+
+    known = {name: settings[name] for name in train.Recipe._fields}
+    known["milestones"] = tuple(epoch(value) for value in settings["milestones"])
+    return train.Recipe(**{**known, "detach_epoch": epoch(settings["detach_epoch"])})
 
 
 def room(config: Mapping[str, Any]) -> int:

@@ -14,6 +14,7 @@ from typing import IO
 
 from absl import logging
 
+from aljax.config import flatten
 from aljax.errors import InvalidInputError, RunError
 from aljax.records import selections
 from aljax.records.files import PARTIAL, Record, append, encoded, read_lines, write
@@ -163,17 +164,6 @@ _ABSENT = object()
 
 def _shown(fields: Record, name: str) -> str:
     return repr(fields[name]) if name in fields else "absent"
-
-
-def flatten(config: Record, prefix: str = "") -> Record:
-    """Nested dictionaries as one, with names like "train.epochs"."""
-    flat: Record = {}
-    for name, value in config.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
 
 
 def completed(workdir: Path, plan: Sequence[Place]) -> list[Record]:

@@ -16,7 +16,7 @@ import numpy as np
 from rich.table import Table
 from scipy.stats import t as student_t
 
-from aljax.records.directory import flatten
+from aljax.config import flatten
 from aljax.records.files import Record
 
 MEASURES = ("accuracy", "overlap", "C", "kappa", "jaccard", "test_loss", "train_loss")

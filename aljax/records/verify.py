@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from aljax import agreement, pairs
-from aljax.config import checks as fields
+from aljax.config import check
 from aljax.errors import InvalidInputError
 from aljax.experiment import candidates as scenarios
 from aljax.records import checkpoints, diagnostics, files, selections, summary
@@ -35,7 +35,7 @@ def problems(workdir: Path) -> Iterator[str]:
             config.pop(name, None)
         config["train"]["milestones"] = tuple(config["train"]["milestones"])
         config["compare"] = tuple(config["compare"])
-        fields.check(config)
+        check(config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, InvalidInputError) as error:
         yield f"{path}: {error}"
         return

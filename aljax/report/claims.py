@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from aljax.agreement import correlation
-from aljax.records.directory import flatten
+from aljax.config import flatten
 from aljax.records.files import Record
 from aljax.records.summary import by_trial, spread
 

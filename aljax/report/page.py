@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from aljax import pairs
+from aljax.config import flatten
 from aljax.records import diagnostics, summary
 from aljax.records import reader as runs
-from aljax.records.directory import flatten
 from aljax.records.files import Record
 from aljax.records.reader import Run, get
 from aljax.report import claims as verdict

@@ -1,57 +1,22 @@
-from pathlib import Path
+"""What a config is refused for, and how the refusal reads."""
 
 import pytest
 
-from aljax.config import checks as config
-from aljax.data import dataset as data
+from aljax import config
 from aljax.errors import InvalidInputError
-from tests.harness import changed, load
-
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
+from tests.harness import changed, config_of
 
 
 @pytest.fixture
 def digits():
-    return load(CONFIGS[0].parent / "digits.py")
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_is_accepted_and_comments_each_field(path):
-    config.check(load(path))
-    lines = [line for line in path.read_text().splitlines() if line.strip().startswith("config.")]
-    assert [line for line in lines if "#" not in line and "ConfigDict" not in line] == []
-
-
-def test_the_paper_s_protocol_to_the_letter():
-    paper = load(CONFIGS[0].parent / "cifar10.py")
-    assert [paper[name] for name in ("cycles", "budget", "subset_size", "trials")] == [10, 1000, 10_000, 5]
-    assert (paper["uncertainty"], paper["diversity"]) == ("learning_loss", "core_set")
-    assert paper["model"]["width"] == 64
-    assert paper["dataset"]["source"] == "tfds"
-    assert paper["dataset"]["name"] == "cifar10"
-    assert paper["train"] == {
-        "epochs": 200,
-        "batch_size": 128,
-        "learning_rate": 0.1,
-        "milestones": (160,),
-        "decay": 0.1,
-        "momentum": 0.9,
-        "weight_decay": 5e-4,
-        "ranking_weight": 1.0,
-        "margin": 1.0,
-        "detach_epoch": 120,
-        "pad": 4,
-        "flip": True,
-        "one_cycle": 0.0,
-        "label_smoothing": 0.0,
-        "nesterov": False,
-    }
+    return config_of("digits")
 
 
 REFUSALS = [
     ({"colour": 1}, "config.colour=1: unknown field; accepted: seed, trials"),
-    ({"trails": 1}, "config.trails=1: unknown field (did you mean config.trials?); accepted: seed, trials"),
+    ({"trails": 1}, "config.trails=1: unknown field; did you mean config.trials?; accepted: seed, trials"),
     ({"train__speed": 1}, "config.train.speed=1: unknown field"),
+    ({"epochs": 1}, "config.epochs=1: unknown field; did you mean config.train.epochs?; accepted: seed"),
     ({"budget": ...}, "config.budget: is missing; accepted: a whole number of at least 1"),
     ({"train__epochs": "ten"}, "config.train.epochs='ten': accepted: a whole number of at least 1"),
     ({"trials": True}, "config.trials=True: accepted: a whole number"),
@@ -60,39 +25,32 @@ REFUSALS = [
     ({"cycles": 0}, "config.cycles=0: accepted"),
     ({"budget": 500}, "config.budget=500: accepted: less than config.subset_size=500"),
     ({"budget": 501}, "config.budget=501: accepted: less than config.subset_size=500"),
-    ({"uncertainty": "learning_los"}, "config.uncertainty='learning_los': accepted: one of random, "),
-    ({"diversity": "coreset"}, "config.diversity='coreset': accepted: one of random, "),
-    ({"acquire": "both"}, "config.acquire='both': accepted: uncertainty, diversity, or one of random, "),
     ({"compare": ("margin",)}, "config.compare=('margin',): accepted: two or more different strategies"),
     ({"compare": ("margin", "margin")}, "different strategies, as in ('margin', 'core_set'), or ()"),
-    ({"compare": ("margin", "marge")}, "config.compare='marge': accepted: one of random, "),
-    ({"uncertainty": "bald"}, "config.ensemble=1: accepted: at least 2, as config.uncertainty='bald' asks"),
-    ({"compare": ("margin", "bald")}, "config.ensemble=1: accepted: at least 2, as config.compare='bald'"),
     ({"ensemble": 0}, "config.ensemble=0: accepted: a whole number from 1"),
-    ({"dataset__classes": 1}, "config.dataset.classes=1: accepted: 0 for all, or at least 2"),
+    ({"dataset__classes": 1}, "config.dataset.classes=1: accepted: 0, or at least 2"),
     ({"devices": 5}, "config.devices=5: accepted: a divisor of config.train.batch_size=64"),
-    ({"dataset__source": "web"}, "config.dataset.source='web': accepted: one of embedded, folder, tfds"),
     ({"dataset__channels": 2}, "config.dataset.channels=2: accepted: 1 (grey) or 3 (colour)"),
     ({"dataset__name": ""}, "config.dataset.name='': accepted: a name"),
     ({"first_trial": 2**32}, "config.first_trial=4294967296: accepted: a whole number from 0 to 1000000"),
     ({"model__width": 0}, "config.model.width=0: accepted"),
     ({"model__dtype": "float16"}, "config.model.dtype='float16': accepted: one of auto, float32, bfloat16"),
     ({"train__batch_size": 63}, "config.train.batch_size=63: accepted: an even number"),
-    ({"train__milestones": (30, 20)}, "config.train.milestones=(30, 20): accepted: rising epochs"),
-    ({"train__milestones": (20, 20)}, "config.train.milestones=(20, 20): accepted: rising epochs"),
-    ({"train__milestones": (41,)}, "accepted: rising epochs of at most config.train.epochs=40"),
-    ({"train__milestones": (0,)}, "config.train.milestones=(0,): accepted: epochs of at least 1"),
-    ({"train__milestones": (1.5,)}, "config.train.milestones=(1.5,): accepted: epochs of at least 1"),
+    (
+        {"train__milestones": (30, 20)},
+        "config.train.milestones=(30, 20): accepted: rising shares of the epochs below 1, or epochs",
+    ),
+    ({"train__milestones": (20, 20)}, "config.train.milestones=(20, 20): accepted: rising shares"),
+    ({"train__milestones": (41,)}, "or (120, 160), at most config.train.epochs=40"),
+    ({"train__milestones": (0,)}, "config.train.milestones=(0,): accepted: rising shares"),
+    ({"train__milestones": (0.5, 10)}, "config.train.milestones=(0.5, 10): accepted: rising shares"),
+    ({"train__milestones": ("a",)}, "config.train.milestones=('a',): accepted: rising shares"),
     ({"train__detach_epoch": 41}, "config.train.detach_epoch=41: accepted: at most config.train.epochs=40"),
     ({"train__learning_rate": 0.0}, "config.train.learning_rate=0.0: accepted: a number above 0"),
     ({"train__learning_rate": float("nan")}, "config.train.learning_rate=nan: accepted: a number above 0"),
     ({"train__decay": 1.5}, "config.train.decay=1.5: accepted: a number above 0 and at most 1"),
     ({"train__pad": 8}, "config.train.pad=8: accepted: less than config.dataset.image_size=8"),
     ({"scenario": "streams"}, "config.scenario='streams': accepted: one of pool, stream, synthesis"),
-    (
-        {"scenario": "stream", "uncertainty": "core_set"},
-        "config.uncertainty='core_set': accepted: in a stream, one that scores each image: random, least",
-    ),
     (
         {"scenario": "stream", "acquire": "diversity"},
         "config.acquire='diversity': accepted: uncertainty in a stream, whose policy asks",
@@ -102,9 +60,15 @@ REFUSALS = [
         "config.subset_size=42949673: accepted: in a stream, at most 42949672",
     ),
     ({"stream__policy": "best"}, "config.stream.policy='best': accepted: one of fixed, variable, quantile"),
-    ({"stream__threshold": float("inf")}, "config.stream.threshold=inf: accepted: a finite number"),
+    ({"stream__threshold": float("inf")}, "config.stream.threshold=inf: accepted: a number"),
     ({"stream__step": 0.0}, "config.stream.step=0.0: accepted: a number above 0 and at most 0.5"),
     ({"stream__step": 0.6}, "config.stream.step=0.6: accepted: a number above 0 and at most 0.5"),
+    ({"stream__window": 2**31}, "config.stream.window=2147483648: accepted: a whole number"),
+    (
+        {"cycles": 10**6, "budget": 3000, "subset_size": 3001},
+        "config.cycles=1000000: accepted: at most 715827",
+    ),
+    ({"trials": 10**6}, "config.trials=1000000: accepted: at most 100000 with config.cycles=10"),
     ({"stream__window": 0}, "config.stream.window=0: accepted: a whole number of at least 1"),
     ({"synthesis__degrees": -1.0}, "config.synthesis.degrees=-1.0: accepted: a number of at least 0 and at"),
     ({"synthesis__degrees": 181.0}, "config.synthesis.degrees=181.0: accepted: a number of at least 0 and"),
@@ -132,7 +96,7 @@ REFUSALS = [
         {"validation_fraction": 0.009},
         "config.validation_fraction=0.009: accepted: 0, or a share that is an image of config.budget=50",
     ),
-    ({"validation_folds": 1}, "config.validation_folds=1: accepted: 0 for none, or at least 2"),
+    ({"validation_folds": 1}, "config.validation_folds=1: accepted: 0, or at least 2"),
     ({"validation_folds": 51}, "config.validation_folds=51: accepted: at most config.budget=50"),
     (
         {"validation_folds": 2, "validation_fraction": 0.1},
@@ -161,7 +125,7 @@ REFUSALS = [
     ({"stop__tolerance": 2.0}, "config.stop.tolerance=2.0: accepted: a number of at least 0 and at most 1"),
     ({"stop__stability": 1.5}, "config.stop.stability=1.5: accepted: a number of at least 0 and at most 1"),
     ({"stop__window": 0}, "config.stop.window=0: accepted: a whole number of at least 1"),
-    ({"train__one_cycle": 0.2}, "config.train.milestones=(32,): accepted: () with config.train.one_cycle"),
+    ({"train__one_cycle": 0.2}, "config.train.milestones=(0.8,): accepted: () with config.train.one_cycle"),
     (
         {"train__one_cycle": 1.0},
         "config.train.one_cycle=1.0: accepted: a number of at least 0 and at most 0.9",
@@ -183,20 +147,20 @@ def test_whole_numbers_are_accepted_for_real_ones(digits):
     config.check(changed(digits, train__weight_decay=0, train__learning_rate=1))
 
 
-def test_a_sub_pool_must_be_unlabeled_in_the_last_cycle(digits):
-    dataset = data.load(**digits["dataset"])
-    config.check_fits(changed(digits, subset_size=850), dataset)
+def test_the_images_must_last_to_the_last_cycle(digits):
+    config.check_fits(changed(digits, subset_size=850), 1300)
     with pytest.raises(
-        InvalidInputError, match=r"config\.subset_size=851: accepted: at most 850, as 450 of the 1300"
+        InvalidInputError,
+        match=r"config\.cycles=10: accepted: at most 9, as each labels 50 of the 1300 images and selects "
+        r"from 851 others; or with a config\.subset_size of at most 850",
     ):
-        config.check_fits(changed(digits, subset_size=851), dataset)
-    with pytest.raises(InvalidInputError, match=r"config\.subset_size=500: accepted: at most -"):
-        config.check_fits(changed(digits, subset_size=500, cycles=40), dataset)
+        config.check_fits(changed(digits, subset_size=851), 1300)
+    with pytest.raises(InvalidInputError, match=r"config\.cycles=40: accepted: at most 17, as .* others$"):
+        config.check_fits(changed(digits, subset_size=500, cycles=40), 1300)
 
 
 def test_images_that_are_made_need_no_pool(digits):
     """But for the first sub-pool."""
-    dataset = data.load(**digits["dataset"])
-    config.check_fits(changed(digits, scenario="synthesis", subset_size=1300), dataset)
+    config.check_fits(changed(digits, scenario="synthesis", subset_size=1300), 1300)
     with pytest.raises(InvalidInputError, match=r"config\.subset_size=1301: accepted: at most 1300"):
-        config.check_fits(changed(digits, subset_size=1301), dataset)
+        config.check_fits(changed(digits, subset_size=1301), 1300)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from aljax.data import dataset as data
 from aljax.errors import InvalidInputError
-from tests.harness import load as load_config
+from tests.harness import config_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHARED = Path(__file__).parents[3] / "shared" / "cifar10.py"
@@ -328,7 +328,7 @@ for name in sys.argv[2:]:
 
 def test_the_configs_of_other_data_sets_load_what_tfds_prepares(tmp_path):
     """Small sets with the builders and the features of the real ones."""
-    configs = {name: load_config(CONFIGS / f"{name}.py") for name in ("cifar100", "svhn", "fashion_mnist")}
+    configs = {name: config_of(name) for name in ("cifar100", "svhn", "fashion_mnist")}
     names = [config["dataset"]["name"] for config in configs.values()]
     made = run_python("-c", SMALL_SETS, str(tmp_path), *names)
     assert made.returncode == 0, made.stderr

@@ -23,7 +23,7 @@ from aljax.records import directory as records
 from aljax.records import files, selections, verify
 from aljax.report import make as report
 from aljax.scenarios import pool
-from tests.harness import SMALL, changed, load, results, start
+from tests.harness import results, small, start
 
 ROOT = Path(__file__).parents[2]
 FIELDS = {
@@ -40,10 +40,8 @@ FIELDS = {
 }
 
 
-def config_of(**fields):
-    config = load(ROOT / "configs" / "digits.py")
-    settings = {**SMALL, "trials": 1, **fields}
-    return changed(config, **{name.replace(".", "__"): value for name, value in settings.items()})
+def one_trial(**fields):
+    return small(**{"trials": 1, **fields})
 
 
 def lines_of(workdir):
@@ -89,7 +87,7 @@ def whole(cache, tmp_path_factory):
         counts.clear()
         jax.monitoring.register_event_duration_secs_listener(listen)
         try:
-            experiment.run(config_of(**fields), workdir)
+            experiment.run(one_trial(**fields), workdir)
         finally:
             jax.monitoring.unregister_event_duration_listener(listen)
         found[name] = workdir, dict(counts)
@@ -143,7 +141,7 @@ def test_a_stream_asks_on_arrival(whole):
 
 def test_made_images_come_with_their_recipes_and_the_labels_of_their_sources(whole):
     workdir, _ = whole["synthesis"]
-    dataset = data.load(**config_of()["dataset"])
+    dataset = data.load(**one_trial()["dataset"])
     real = chosen_of(workdir, 1).acquired
     for cycle in (2, 3):
         chosen = chosen_of(workdir, cycle)
@@ -162,7 +160,7 @@ def test_made_images_come_with_their_recipes_and_the_labels_of_their_sources(who
 
 def test_the_oracle_names_the_class_of_the_source(whole, tmp_path):
     workdir, _ = whole["synthesis"]
-    config = config_of(**FIELDS["synthesis"])
+    config = one_trial(**FIELDS["synthesis"])
     with records.opened(tmp_path, config, {"versions": {}, "device": ""}):
         study = experiment.prepare(config, tmp_path, experiment.local_mesh(config))
     real = np.asarray(study.train_set.labels)[:1300]
@@ -190,7 +188,7 @@ def test_what_is_held_out_is_neither_trained_on_nor_made_into_others(no_pages, t
     holding = validation.held_out
     monkeypatch.setattr(experiment, "fit", spying)
     monkeypatch.setattr(validation, "held_out", lambda *args: held.append(holding(*args)) or held[-1])
-    experiment.run(config_of(**FIELDS["synthesis"]), tmp_path / "run")
+    experiment.run(one_trial(**FIELDS["synthesis"]), tmp_path / "run")
     assert [list(images) for images in held] == [list(held[0])] * 3
     assert len(held[0]) == 5
     real = set(chosen_of(tmp_path / "run", 1).acquired)
@@ -209,7 +207,7 @@ def test_killed_in_the_middle_it_gives_the_same_bytes(no_pages, cache, whole, tm
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    experiment.run(config_of(**FIELDS[name]), workdir)
+    experiment.run(one_trial(**FIELDS[name]), workdir)
     assert results(workdir) == results(whole[name][0])
     assert shown(workdir) == shown(whole[name][0])
 
@@ -224,7 +222,7 @@ def test_lost_lines_and_selections_are_made_again(no_pages, whole, tmp_path, nam
     for cycle in range(complete + 1, 4):
         selections.path_of(workdir, 0, cycle).unlink(missing_ok=True)
     shutil.rmtree(workdir / "checkpoints")
-    experiment.run(config_of(**FIELDS[name]), workdir)
+    experiment.run(one_trial(**FIELDS[name]), workdir)
     assert results(workdir) == results(whole[name][0])
     assert shown(workdir) == shown(whole[name][0])
 
@@ -240,7 +238,7 @@ def test_interrupted_in_a_fold_it_goes_on_with_that_fold(no_pages, whole, tmp_pa
             watch.stop_requested = signal.SIGTERM
 
     monkeypatch.setattr(experiment.monitor.Watch, "epoch_done", asking_to_stop)
-    config = config_of(**FIELDS["folds"])
+    config = one_trial(**FIELDS["folds"])
     with pytest.raises(Interrupted):
         experiment.run(config, tmp_path / "run")
     before = len(trained)
@@ -261,7 +259,7 @@ def test_why_it_stopped_stands_in_the_summary(whole, capsys):
     assert "stopped" not in rows[0]
     assert rows[1]["stopped"] == [{"trial": 0, "reason": reason}]
     before = (workdir / "cycles.jsonl").stat().st_mtime_ns
-    experiment.run(config_of(**FIELDS["folds"]), workdir)
+    experiment.run(one_trial(**FIELDS["folds"]), workdir)
     assert (workdir / "cycles.jsonl").stat().st_mtime_ns == before
     assert f"Trial 0 stopped after cycle 2: {reason}" in capsys.readouterr().out
     assert lines_of(whole["stream"][0])[-1]["stopped"] == "cycles: all 3, as planned"
@@ -281,7 +279,7 @@ def test_the_test_set_decides_nothing(no_pages, whole, tmp_path, monkeypatch):
 
     monkeypatch.setattr(data, "load", with_other_labels)
     for name in ("synthesis", "folds"):
-        experiment.run(config_of(**FIELDS[name]), tmp_path / name)
+        experiment.run(one_trial(**FIELDS[name]), tmp_path / name)
         expected, found = lines_of(whole[name][0]), lines_of(tmp_path / name)
         differing = {key for a, b in zip(expected, found, strict=True) for key in a if a[key] != b[key]}
         assert differing == {"accuracy", "test_loss"}
@@ -289,7 +287,7 @@ def test_the_test_set_decides_nothing(no_pages, whole, tmp_path, monkeypatch):
 
 
 def test_a_stream_that_asks_for_nothing(tmp_path, capsys):
-    config = config_of(**{**FIELDS["stream"], "stream.policy": "fixed", "stream.threshold": 1.0})
+    config = one_trial(**{**FIELDS["stream"], "stream.policy": "fixed", "stream.threshold": 1.0})
     experiment.run(config, tmp_path / "run")
     line = lines_of(tmp_path / "run")[1]
     assert (line["seen"], line["queried"], line["labeled"], line["overlap"]) == (100, 0, 20, 0)
@@ -303,7 +301,7 @@ def test_a_stream_that_asks_for_nothing(tmp_path, capsys):
 def test_a_stream_needs_scores(no_pages, tmp_path):
     own = "aljax.strategies:core_set"
     with pytest.raises(RunError, match=r"trial 0, cycle 2: .*core_set' gives no scores, as a stream needs"):
-        experiment.run(config_of(**{**FIELDS["stream"], "uncertainty": own}), tmp_path / "run")
+        experiment.run(one_trial(**{**FIELDS["stream"], "uncertainty": own}), tmp_path / "run")
 
 
 def thresholds(workdir):
@@ -356,7 +354,7 @@ def test_what_is_wrong_is_said(whole, tmp_path, name, damage, message):
 
 
 def test_the_study_s_own_run_says_nothing_of_all_this(no_pages, tmp_path):
-    experiment.run(config_of(), tmp_path / "run")
+    experiment.run(one_trial(), tmp_path / "run")
     assert not {"seen", "queried", "stopped", "stability", "validation_accuracy"} & set(
         lines_of(tmp_path / "run")[1]
     )

@@ -29,7 +29,8 @@ from aljax.scenarios import pool
 from aljax.strategies import registry as strategies
 from aljax.training import ensemble
 from aljax.training import step as train
-from tests.harness import SMALL, changed, launch, load, results, start
+from tests import harness
+from tests.harness import changed, config_of, launch, results, start
 
 ROOT = Path(__file__).parents[2]
 LINE = [
@@ -58,8 +59,7 @@ def finished(cache, tmp_path_factory):
 
 @pytest.fixture
 def small(tmp_path):
-    config = load(ROOT / "configs" / "digits.py")
-    return changed(config, **{name.replace(".", "__"): value for name, value in SMALL.items()})
+    return harness.small()
 
 
 def test_the_records_keep_the_contract(finished):
@@ -106,7 +106,7 @@ def test_the_diagnostics_are_those_of_the_selections(finished):
     workdir, _, _ = finished
     lines, _ = files.read_lines(workdir / "diagnostics.jsonl")
     assert [(line["trial"], line["cycle"]) for line in lines] == [(t, c) for t in (0, 1) for c in (1, 2, 3)]
-    labels = data.load(**load(ROOT / "configs" / "digits.py")["dataset"]).train.labels
+    labels = data.load(**config_of("digits")["dataset"]).train.labels
     for line in lines:
         chosen = selections.load(selections.path_of(workdir, line["trial"], line["cycle"]))
         for name, batch in (("pool", chosen.subset), ("diversity", chosen.diversity)):
@@ -119,7 +119,7 @@ def test_the_diagnostics_are_those_of_the_selections(finished):
     for cycle in (2, 3):
         chosen = selections.load(selections.path_of(workdir, 0, cycle))
         kept = diagnostics.unpacked(diagnostics.path_of(workdir, 0, cycle))
-        images = data.load(**load(ROOT / "configs" / "digits.py")["dataset"]).train.images
+        images = data.load(**config_of("digits")["dataset"]).train.images
         np.testing.assert_array_equal(kept.images, images[chosen.subset[kept.shown]])
         both = set(chosen.uncertainty.tolist()) & set(chosen.diversity.tolist())
         assert set(chosen.subset[kept.group == diagnostics.BOTH].tolist()) == both

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,13 +13,11 @@ import pytest
 from aljax.errors import InvalidInputError
 from aljax.experiment import loop as experiment
 from aljax.records import files, join, selections, verify
-from tests.harness import SMALL, changed, load
+from tests import harness
 
 
 def small(**fields):
-    config = load(Path(__file__).parents[2] / "configs" / "digits.py")
-    tiny = {name.replace(".", "__"): value for name, value in SMALL.items()}
-    return changed(config, **tiny | {"cycles": 2, "compare": ("learning_loss", "core_set")} | fields)
+    return harness.small(**{"cycles": 2, "compare": ("learning_loss", "core_set"), **fields})
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import pytest
 from aljax import agreement
 from aljax.records import diagnostics, files, selections, summary, verify
 from aljax.records import directory as records
-from tests.harness import changed, load
+from tests.harness import changed, config_of
 
 CONFIG = changed(
-    load(Path(__file__).parents[2] / "configs" / "digits.py"),
+    config_of("digits"),
     trials=2,
     first_trial=3,
     cycles=2,

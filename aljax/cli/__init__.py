@@ -1,0 +1,35 @@
+"""The command line: aljax COMMAND, python -m aljax COMMAND, or python launch.py for `aljax run`."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import aljax
+
+COMMANDS = {
+    "run": "runs a study, or what is left of it",
+    "report": "makes the report of a run, or lays several side by side",
+    "verify": "checks every file of a run directory",
+    "join": "makes one run directory of trials that ran apart",
+}
+USAGE = "usage: aljax COMMAND [...]; aljax COMMAND --help tells more; aljax --version\n\n" + "\n".join(
+    f"  {name:8} {text}" for name, text in COMMANDS.items()
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command of `COMMANDS`, the main(arguments) of a module here; returns the exit status."""
+    command, *rest = (sys.argv[1:] if arguments is None else arguments) or ("--help",)
+    if command in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if command == "--version":
+        print(f"aljax {aljax.__version__}")
+        return 0
+    if command not in COMMANDS:
+        from aljax.registry import meant
+
+        hint = meant(command, COMMANDS)
+        print(f"aljax: {command}: no such command; {hint}accepted: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    return importlib.import_module(f"aljax.cli.{command}").main(rest)

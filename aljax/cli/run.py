@@ -1,0 +1,190 @@
+"""Runs a study: aljax run, or python launch.py.
+
+Every field of a config is a flag, made from its row in the table of fields.
+"""
+
+import ast
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict
+
+import aljax
+from aljax import registry
+from aljax.config import FIELDS, check, flatten, studies
+from aljax.config.checks import closest, unknown
+from aljax.errors import Interrupted, InvalidInputError, RunError
+
+DEFAULT = "configs/digits.py"
+HELP = ("-h", "-help", "--help", "--helpfull", "--helpshort")
+USAGE = """usage: python launch.py [--config=FILE] [--config.FIELD=VALUE ...] [--workdir=DIR]
+
+  --config   the study, a file in configs/; it is Python, and is run: trust it (default: {default})
+  --workdir  the run directory; the same command on it goes on (default: runs/NAME for configs/NAME.py)
+  --version  the version of aljax
+
+Exit status: 0 done, 1 the run failed, 2 the config, the data or the workdir is unusable,
+130 or 143 stopped by SIGINT or SIGTERM with a checkpoint saved.
+
+Fields, with their values in {path}:
+"""
+
+
+class _Value(flags.ArgumentParser):
+    """Parses a field's value on the command line as a value of the field's type."""
+
+    def __init__(self, kind: type):
+        self.kind = kind
+
+    def parse(self, argument: Any) -> Any:
+        if self.kind is str or type(argument) is not str:
+            return argument
+        if self.kind is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[argument.lower()]
+        if self.kind is tuple:
+            value = ast.literal_eval(argument)
+            return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+        return self.kind(argument)
+
+
+def defined() -> flags.FlagValues:
+    """Returns the flags: --config, --workdir, and one for each field of the table."""
+    given = flags.FlagValues()
+    flags.DEFINE_string("config", DEFAULT, "The study, a file in configs/.", flag_values=given)
+    flags.DEFINE_string("workdir", None, "The run directory.", flag_values=given)
+    for name, field in FIELDS.items():
+        if type(field.default) is bool:
+            flags.DEFINE_bool(f"config.{name}", None, field.help, flag_values=given)
+        else:
+            parser = _Value(type(field.default))
+            flags.DEFINE(parser, f"config.{name}", None, field.help, flag_values=given)
+    return given
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if {"--version", "-version"} & set(words):
+        print(f"aljax {aljax.__version__}")
+        return 0
+    asked = [word for word in words if word not in HELP]
+    try:
+        given = parsed(asked)
+        path = studies.find(str(given["config"].value))
+        config = overridden(studies.load(path), given)
+        if len(asked) == len(words):
+            check(config.to_dict())
+    except InvalidInputError as error:
+        return say(str(error), 2)
+    if len(asked) < len(words):
+        print(usage(path, config))
+        return 0
+    workdir = Path(given["workdir"].value or Path("runs") / path.stem).expanduser()
+    try:
+        app.run(lambda _: sys.exit(run(config, workdir)), ["launch.py"])
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except KeyboardInterrupt:  # before or after the run, which takes note of it by itself
+        return say("stopped", 130)
+    return 0
+
+
+def run(config: ConfigDict, workdir: Path) -> int:
+    """Runs a study in its run directory; returns the exit status."""
+    package = Path(aljax.__file__).parent
+    logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().addFilter(lambda record: Path(record.pathname).is_relative_to(package))
+    from aljax import experiment
+    from aljax.runtime import compilation
+
+    compilation.deterministic()
+    compilation.keep()
+    try:
+        experiment.run(config.to_dict(), workdir)
+    except InvalidInputError as error:
+        return say(str(error), 2)
+    except RunError as error:
+        return say(str(error), 1)
+    except Interrupted as error:
+        return say(str(error), 128 + error.signal_number)
+    return 0
+
+
+def parsed(arguments: Sequence[str]) -> flags.FlagValues:
+    """Parses the flags.
+
+    Raises:
+      InvalidInputError: with one line that names the flag, its value, and what is accepted.
+    """
+    given = defined()
+    try:
+        rest = given(["launch.py", *arguments])[1:]
+    except flags.UnrecognizedFlagError as error:
+        raise InvalidInputError(unrecognized(error.flagname, error.flagvalue)) from error
+    except (flags.Error, SyntaxError, ValueError, KeyError) as error:
+        raise InvalidInputError(unusable(error, arguments)) from error
+    if rest:
+        meant = f"did you mean --config={rest[0]}?; " if rest[0].endswith(".py") else ""
+        raise InvalidInputError(f"{rest[0]}: not a flag; {meant}accepted: flags alone, see --help")
+    return given
+
+
+def unrecognized(name: str, argument: str) -> str:
+    """Returns what to say of a flag that does not exist, given as `argument`."""
+    value = argument.partition("=")[2]
+    if name.startswith("config."):
+        return f"{name}={value}: {unknown(name.removeprefix('config.'))}"
+    meant = closest(name).replace("config.", "--config.").replace("?;", f"={value}?;" if value else "?;")
+    meant = meant or registry.meant(f"--{name}", ("--config", "--workdir"))
+    return f"{argument}: unknown flag; {meant}accepted: --config, --workdir and --config.FIELD, see --help"
+
+
+def unusable(error: Exception, arguments: Sequence[str]) -> str:
+    """Returns what to say of a flag's value that is not of its type."""
+    for argument in arguments:
+        name, _, value = argument.lstrip("-").partition("=")
+        field = FIELDS.get(name.removeprefix("config."))
+        if field and name.startswith("config.") and not _parses(field.default, value):
+            return f"{name}={value}: accepted: {field.accepted}"
+    return f"{error}; accepted: see --help"
+
+
+def _parses(default: Any, value: str) -> bool:
+    try:
+        _Value(type(default)).parse(value)
+    except (ValueError, SyntaxError, KeyError):
+        return False
+    return True
+
+
+def overridden(config: ConfigDict, given: flags.FlagValues) -> ConfigDict:
+    """Returns the config with the fields that were given as flags."""
+    for name in FIELDS:
+        group, _, last = name.rpartition(".")
+        if (value := given[f"config.{name}"].value) is not None:
+            try:
+                (config[group] if group else config)[last] = value
+            except (KeyError, TypeError) as error:  # a config file that replaced a group or a type
+                reason = f"{' '.join(str(error).split())}; accepted: {FIELDS[name].accepted}"
+                raise InvalidInputError(f"config.{name}={value!r}: {reason}") from error
+    return config
+
+
+def usage(path: Path, config: ConfigDict) -> str:
+    """Returns the help: the flags, and every field with its value in a config."""
+    values = flatten(config.to_dict())
+    rows = [
+        f"  --config.{name}={values.get(name)!r}\n      {field.help}; accepted: {field.accepted}"
+        for name, field in FIELDS.items()
+    ]
+    shown = f"configs/{path.name}" if path.parent == studies.FOLDER else str(path)
+    return USAGE.format(path=shown, default=DEFAULT) + "\n".join(rows)
+
+
+def say(text: str, status: int) -> int:
+    """Prints one line on standard error; returns the exit status."""
+    print("aljax:", " ".join(text.split()), file=sys.stderr)
+    return status

@@ -1,0 +1,148 @@
+"""Names and the functions behind them: of aljax's own tables, or of a user's file.
+
+A table is a dict from names to whatever they stand for: strategies, networks, optimizers, sources of
+data. A user's own function is named "path/to/file.py:function" or "module:function".
+"""
+
+import ast
+import difflib
+import functools
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from aljax.errors import InvalidInputError
+
+Entry = TypeVar("Entry")
+
+
+def find(
+    name: str, table: Mapping[str, Entry], field: str, parameters: tuple[str, ...] = (), others: str = ""
+) -> Entry:
+    """Returns what a name stands for.
+
+    Args:
+      name: a key of the table, or, where it has `parameters`, a user's own function.
+      table: what there is, by name.
+      field: the field that holds the name, for the error.
+      parameters: what a user's own function is called with, by position; () where none is accepted.
+      others: what else the field accepts, for the error.
+
+    Raises:
+      InvalidInputError: if there is no such name or function, or it does not take the parameters.
+    """
+    if name in table:
+        return table[name]
+    accepted = f"{others}one of {', '.join(table)}"
+    if parameters:
+        accepted += (
+            f', or your own as "path/to/file.py:function" or "module:function", '
+            f"a function of ({', '.join(parameters)})"
+        )
+    if not parameters or not all(name.rpartition(":")):
+        raise InvalidInputError(f"{field}={name!r}: {meant(name, table, parameters)}accepted: {accepted}")
+    try:
+        return load(name, parameters)  # type: ignore[return-value]
+    except ValueError as error:
+        raise InvalidInputError(f"{field}={name!r}: {error}; accepted: {accepted}") from error
+
+
+def meant(name: str, known: Iterable[str], parameters: tuple[str, ...] = ()) -> str:
+    """Returns "did you mean ...?; " for a name that is not known, or ""."""
+    if parameters and name.endswith(".py") and (path := Path(name).expanduser()).is_file():
+        functions = _functions_of(path)
+        return f"did you mean {f'{name}:{functions[0]}'!r}?; " if functions else ""
+    close = difflib.get_close_matches(name.lower(), list(known), n=1)
+    return f"did you mean {close[0]!r}?; " if close else ""
+
+
+@functools.cache
+def load(reference: str, parameters: tuple[str, ...]) -> Callable[..., Any]:
+    """Loads the function that a reference names; its file is run once in a process.
+
+    Args:
+      reference: "path/to/file.py:function" or "module:function".
+      parameters: what it will be called with, by position.
+
+    Raises:
+      ValueError: if there is no such function, or if it does not take the parameters.
+    """
+    place, _, name = reference.rpartition(":")
+    module = _from_file(Path(place).expanduser()) if place.endswith(".py") else _from_name(place)
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise ValueError(f"{place} has no function {name}")
+    try:
+        inspect.signature(function).bind(*parameters)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} cannot be called with ({', '.join(parameters)}): {error}") from error
+    return function
+
+
+def source(function: Callable[..., Any]) -> bytes:
+    """Returns the content of the file that a function stands in; b"" where there is none to read."""
+    try:
+        return Path(inspect.getsourcefile(inspect.unwrap(function)) or "").read_bytes()
+    except (OSError, TypeError):
+        return b""
+
+
+def complaint(error: BaseException) -> str:
+    """Describes in one line what a user's code raised, and where."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return " ".join(f"{type(error).__name__}: {error}".split()) + where
+
+
+def run_file(path: Path) -> ModuleType:
+    """Runs a Python file as a module of its own.
+
+    Raises:
+      Exception: whatever the file raises.
+    """
+    name = str(path.resolve().with_suffix(""))
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses and pickle look
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    try:
+        return run_file(path)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{path} raised {complaint(error)}") from error
+
+
+def _from_name(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise ValueError(f"there is no module {name}") from error
+        raise ValueError(f"{name} raised {complaint(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{name} raised {complaint(error)}") from error
+
+
+def _functions_of(path: Path) -> list[str]:
+    try:
+        statements = ast.parse(path.read_bytes()).body
+    except (OSError, ValueError, SyntaxError):
+        return []
+    return [one.name for one in statements if isinstance(one, ast.FunctionDef) and one.name[0] != "_"]
