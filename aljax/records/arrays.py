@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from aljax.errors import first_line
 def packed(arrays: Mapping[str, np.ndarray], compressed: bool = False) -> bytes:
     """Returns arrays as the content of an archive; equal arrays give equal bytes."""
     buffer = io.BytesIO()
-    (np.savez_compressed if compressed else np.savez)(buffer, **arrays)
+    save: Callable[..., None] = np.savez_compressed if compressed else np.savez
+    save(buffer, **arrays)
     return buffer.getvalue()
 
 

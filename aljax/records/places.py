@@ -27,7 +27,8 @@ def place_of(line: Record) -> tuple[Any, Any]:
 def shortened(planned: Sequence[Place], lines: Sequence[Record]) -> list[Place]:
     """Returns a plan without the cycles after one whose line says why its trial `stopped`."""
     known = set(planned)
-    ends = {place[0]: place[1] for line in lines if line.get("stopped") and (place := place_of(line)) in known}
+    places = [place_of(line) for line in lines if line.get("stopped")]
+    ends = {trial: cycle for trial, cycle in places if (trial, cycle) in known}
     return [(trial, cycle) for trial, cycle in planned if cycle <= ends.get(trial, cycle)]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
@@ -53,8 +53,9 @@ def load(path: Path) -> Selections | None:
         return None
     try:
         stored = arrays.unpacked(path)
-        alone = [stored[name] for name in Selections._fields if name not in GROUPS]
-        return Selections(*alone, *(_group(stored, name) for name in GROUPS))
+        fields: dict[str, Any] = {name: stored[name] for name in Selections._fields if name not in GROUPS}
+        fields |= {name: _group(stored, name) for name in GROUPS}
+        return Selections(**fields)
     except (ValueError, KeyError) as error:
         logging.warning("%s: damaged, and not used (%s)", path, error)
         return None
