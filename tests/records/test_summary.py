@@ -131,4 +131,6 @@ def test_the_means_of_pairs_are_symmetric():
     ]
     names, means = summary.pair_means(lines, 2)
     assert names == ["x", "y", "z"]
-    assert means == pytest.approx(np.array([[1, 0.3, np.nan], [0.3, 1, -0.4], [np.nan, -0.4, 1]]), nan_ok=True)
+    assert means == pytest.approx(
+        np.array([[1, 0.3, np.nan], [0.3, 1, -0.4], [np.nan, -0.4, 1]]), nan_ok=True
+    )

@@ -163,9 +163,7 @@ def test_models_that_name_one_class_are_no_evidence_and_stop_nothing(window):
     collapsed = stopping.kappa(np.full(100, 7), np.full(100, 7))
     lines = history(stabilities=[None, collapsed, collapsed, 1.0, 1.0, collapsed, 1.0, 1.0, 1.0, 1.0])
     rules = Rules(stability=0.9, window=window)
-    stops = [
-        count for count in range(1, CYCLES) if stopping.reason(lines[:count], rules, CYCLES) is not None
-    ]
+    stops = [count for count in range(1, CYCLES) if stopping.reason(lines[:count], rules, CYCLES) is not None]
     assert stops == {1: [4, 5, 7, 8, 9], 2: [5, 8, 9], 3: [9]}[window]
     always = history(stabilities=[None] + [collapsed] * 9)
     assert all(stopping.reason(always[:count], rules, CYCLES) is None for count in range(1, CYCLES))
