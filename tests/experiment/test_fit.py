@@ -27,7 +27,6 @@ def test_a_floor_of_steps_adds_epochs_and_compiles_nothing_anew(config, tmp_path
         if event == "/jax/core/compile/jaxpr_trace_duration":
             counts[fun_name] += 1
 
-    jax.clear_caches()
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
         loop.run(config, tmp_path / "whole")
