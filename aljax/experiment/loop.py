@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from aljax import agreement, pairs
+from aljax import agreement
 from aljax.config import check
 from aljax.errors import InvalidInputError, RunError
 from aljax.experiment import candidates as scenarios
@@ -23,9 +23,9 @@ from aljax.experiment import monitor, roles, sanity, validation
 from aljax.experiment.fit import fit
 from aljax.experiment.study import Study, chunk, environment, local_mesh, prepare, steps_of
 from aljax.experiment.view import view_of
-from aljax.records import checkpoints, files, selections
+from aljax.records import checkpoints, files, places, selections
 from aljax.records import directory as records
-from aljax.report import make as report
+from aljax.report import make, terminal
 from aljax.runtime import mesh
 from aljax.scenarios import pool, stopping
 from aljax.strategies import registry as strategies
@@ -48,23 +48,18 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
     strategies.check(config)
     workdir = Path(workdir)
     devices = local_mesh(config)
-    first = config["first_trial"]
-    plan = [
-        (trial, cycle)
-        for trial in range(first, first + config["trials"])
-        for cycle in range(1, config["cycles"] + 1)
-    ]
+    plan = places.plan(config)
     with records.opened(workdir, dict(config), environment(devices)):
         lines = records.completed(workdir, plan)
-        if len(lines) < len(records.shortened(plan, lines)):
+        if len(lines) < len(places.shortened(plan, lines)):
             study = prepare(config, workdir, devices)
-            refresh = report.Refresher(workdir)
+            refresh = make.Refresher(workdir)
             with monitor.watching(partial(steps_of, study), plan, lines, workdir) as watch:
-                for trial in range(first, first + config["trials"]):
+                for trial in places.trials(config):
                     done = [line for line in lines if line["trial"] == trial]
                     run_trial(study, trial, done, watch, refresh)
-            lines = records.completed(workdir, plan)
-        report.finish(workdir, lines)
+        make.report(workdir)
+        terminal.show(workdir)
 
 
 def run_trial(
@@ -91,7 +86,7 @@ def run_trial(
             scenarios.show(study, chosen, path.with_suffix(""))
             selections.save(path, chosen)
         try:
-            compared = agreement.measured(chosen.uncertainty, chosen.diversity, scenarios.offered(chosen))
+            compared = agreement.measured(chosen.uncertainty, chosen.diversity, selections.offered(chosen))
             study, images = scenarios.label(study, pools[-1], chosen, cycle)
         except ValueError as error:
             raise InvalidInputError(f"{path}: {error}; accepted: the file of this run") from error
@@ -179,7 +174,7 @@ def record(study: Study, history: list[files.Record], chosen: selections.Selecti
     if stopping.asked_for(rules):
         line["stopped"] = stopping.reason(history, rules, study.config["cycles"])
     place = {"trial": line["trial"], "cycle": line["cycle"]}
-    of_pairs = pairs.compare(chosen.compared, chosen.compared_scores, scenarios.offered(chosen))
+    of_pairs = agreement.compare_all(chosen.compared, chosen.compared_scores, selections.offered(chosen))
     files.append(study.workdir / "timings.jsonl", {**place, **clock.seconds})
     if of_pairs:
         files.append(study.workdir / "pairs.jsonl", *({**place, **pair} for pair in of_pairs))

@@ -16,8 +16,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from aljax.errors import NonFiniteError
 from aljax.experiment.tensorboard import Curves
-from aljax.records.directory import shortened
 from aljax.records.files import Record
+from aljax.records.places import shortened
 from aljax.training.step import EpochMetrics
 
 TRAIN_CURVES = ("cross_entropy", "ranking_loss", "accuracy")  # a point per epoch
