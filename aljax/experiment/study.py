@@ -84,7 +84,7 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
 
 
 def check_training(config: Mapping[str, Any]) -> None:
-    """Raises InvalidInputError if the config's network, optimizer or schedule does not exist or cannot run."""
+    """Raises InvalidInputError if the network, optimizer or schedule does not exist or cannot run."""
     recipe = recipes.from_config(config["train"])
     models.find(config["model"]["name"])
     optimizers.check(recipe)
