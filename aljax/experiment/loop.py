@@ -21,7 +21,7 @@ from aljax.experiment import candidates as scenarios
 from aljax.experiment import diagnose as notes
 from aljax.experiment import monitor, roles, sanity, validation
 from aljax.experiment.fit import fit
-from aljax.experiment.study import Study, chunk, environment, local_mesh, prepare, steps_of
+from aljax.experiment.study import Study, check_training, chunk, environment, local_mesh, prepare, steps_of
 from aljax.experiment.view import view_of
 from aljax.records import checkpoints, files, places, selections
 from aljax.records import directory as records
@@ -48,6 +48,7 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
     strategies.check(config)
     workdir = Path(workdir)
     devices = local_mesh(config)
+    check_training(config)
     plan = places.plan(config)
     with records.opened(workdir, dict(config), environment(devices)):
         lines = records.completed(workdir, plan)
