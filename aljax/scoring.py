@@ -2,18 +2,14 @@
 
 Each score is written for one example; `jax.vmap` makes it one for many.
 
-Shapes: K classes, E models of an ensemble, P images scored together.
+Shapes: K classes, E models of an ensemble.
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-
-from aljax.training import step as train
-from aljax.training.ensemble import first
 
 
 class Scale(NamedTuple):
@@ -107,70 +103,3 @@ def vote_entropy(member_log_probs: jax.Array) -> jax.Array:
     """
     votes = jax.nn.one_hot(member_log_probs.argmax(axis=-1), member_log_probs.shape[-1])
     return jnp.maximum(entropy(jnp.log(votes.mean(axis=0))), 0)
-
-
-@partial(jax.jit, static_argnames=("networks", "wanted", "chunk", "sharding"))
-def outputs_of(
-    state: train.TrainState,
-    examples: train.Examples,
-    subset: jax.Array,
-    labeled: jax.Array,
-    num_labeled: jax.Array,
-    *,
-    networks: train.Networks,
-    wanted: frozenset[str],
-    chunk: int,
-    sharding: jax.sharding.NamedSharding,
-) -> dict[str, jax.Array]:
-    """What an ensemble says of a sub-pool, and its first member of the labeled images.
-
-    Args:
-      state: the ensemble, [E, ...].
-      examples: the dataset.
-      subset: indices of the sub-pool, [M] int32.
-      labeled: indices of the labeled images, the first `num_labeled` of them valid, [L] int32.
-      num_labeled: a scalar.
-      networks, chunk, sharding: as in `train.predict`.
-      wanted: of "log_probs" [M, K], "predicted_loss" [M] and "features" [M, D] of the first
-        member, its "labeled_features" [L, D], and the "member_log_probs" [E, M, K] of all.
-
-    Returns:
-      What is wanted, by name; nothing else is computed.
-    """
-    options: Any = {"networks": networks, "chunk": chunk, "sharding": sharding}
-    size = subset.shape[0]
-    of_subset = [name for name in train.OUTPUTS if name in wanted]
-    found = {}
-    if "labeled_features" in wanted:
-        indices, count = jnp.concatenate([subset, labeled]), size + num_labeled
-        asked = {*of_subset, "features"}
-        outputs = train.predict(first(state), examples, indices, count, wanted=asked, **options)
-        found = {name: outputs[name][:size] for name in of_subset}
-        found["labeled_features"] = outputs["features"][size:]
-    elif of_subset:
-        found = train.predict(first(state), examples, subset, size, wanted=of_subset, **options)
-    if "member_log_probs" in wanted:
-
-        def of_member(member: train.TrainState) -> jax.Array:
-            outputs = train.predict(member, examples, subset, size, wanted=("log_probs",), **options)
-            return outputs["log_probs"]
-
-        found["member_log_probs"] = jax.lax.map(of_member, state)
-    return found
-
-
-@partial(jax.jit, static_argnames=("networks", "chunk", "sharding"))
-def classes_of(
-    state: train.TrainState,
-    examples: train.Examples,
-    indices: jax.Array,
-    count: jax.Array,
-    *,
-    networks: train.Networks,
-    chunk: int,
-    sharding: jax.sharding.NamedSharding,
-) -> jax.Array:
-    """The likeliest class by an ensemble's first member, of the first `count` of `indices` [n]: [n]."""
-    options: Any = {"networks": networks, "chunk": chunk, "sharding": sharding}
-    outputs = train.predict(first(state), examples, indices, count, wanted=("log_probs",), **options)
-    return outputs["log_probs"].argmax(-1)

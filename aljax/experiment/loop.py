@@ -7,6 +7,7 @@ train afresh on all labels, evaluate. In cycle 1 there is no model, and all sele
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from aljax.config import check
 from aljax.errors import InvalidInputError, RunError
 from aljax.experiment import candidates as scenarios
 from aljax.experiment import diagnose as notes
-from aljax.experiment import monitor, roles, validation
+from aljax.experiment import monitor, roles, sanity, validation
 from aljax.experiment.fit import fit
-from aljax.experiment.study import Study, chunk, environment, local_mesh, prepare
+from aljax.experiment.study import Study, chunk, environment, local_mesh, prepare, steps_of
 from aljax.experiment.view import view_of
 from aljax.records import checkpoints, files, selections
 from aljax.records import directory as records
@@ -28,8 +29,7 @@ from aljax.report import make as report
 from aljax.runtime import mesh
 from aljax.scenarios import pool, stopping
 from aljax.strategies import registry as strategies
-from aljax.training import ensemble
-from aljax.training import step as train
+from aljax.training import ensemble, predict
 
 
 def run(config: Mapping[str, Any], workdir: str | Path) -> None:
@@ -60,7 +60,7 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
         if len(lines) < len(records.shortened(plan, lines)):
             study = prepare(config, workdir, devices)
             refresh = report.Refresher(workdir)
-            with monitor.watching(study.recipe.epochs, plan, lines, workdir) as watch:
+            with monitor.watching(partial(steps_of, study), plan, lines, workdir) as watch:
                 for trial in range(first, first + config["trials"]):
                     done = [line for line in lines if line["trial"] == trial]
                     run_trial(study, trial, done, watch, refresh)
@@ -125,7 +125,7 @@ def run_trial(
                 **scenarios.passed(study, chosen),
                 **judged,
             }
-            history.append(records.plain(line))
+            history.append(with_doubts(study, records.plain(line), training[-1]))
             record(study, history, chosen, clock)
             watch.cycle_done(history[-1])
             refresh()
@@ -142,9 +142,22 @@ def check_recorded(path: Path, line: files.Record, compared: agreement.Agreement
         )
 
 
+def with_doubts(study: Study, line: files.Record, trained: pool.Pool) -> files.Record:
+    """Returns a cycle's line with its `doubts`, each also logged; without any, the line as it is."""
+    labels, num_classes = np.asarray(study.train_set.labels), len(study.class_names)
+    labeled, test = (
+        np.bincount(of, minlength=num_classes)
+        for of in (labels[trained.labeled], np.asarray(study.test_set.labels))
+    )
+    found = sanity.doubts(line, labeled, test)
+    for doubt in found:
+        logging.warning("trial %d, cycle %d: %s", line["trial"], line["cycle"], doubt)
+    return {**line, "doubts": found} if found else line
+
+
 def evaluate(study: Study, progress: checkpoints.Progress) -> files.Record:
     """How good the trained model is, on the test set."""
-    accuracy, test_loss = train.evaluate(
+    accuracy, test_loss = predict.evaluate(
         ensemble.first(progress.state),
         study.test_set,
         networks=study.networks,
@@ -155,6 +168,7 @@ def evaluate(study: Study, progress: checkpoints.Progress) -> files.Record:
         "accuracy": accuracy,
         "test_loss": test_loss,
         "train_loss": progress.metrics.cross_entropy,
+        "epochs": progress.epoch,
         "retries": progress.attempt,
     }
 

@@ -5,17 +5,17 @@ from collections.abc import Set
 import jax.numpy as jnp
 import numpy as np
 
-from aljax import scoring
 from aljax.errors import RunError
 from aljax.experiment.study import Study, capacity, chunk
 from aljax.runtime import mesh
 from aljax.scenarios import pool
 from aljax.strategies import View
-from aljax.training import step as train
+from aljax.training.predict import outputs_of
+from aljax.training.step import TrainState
 
 
 def view_of(
-    study: Study, images: pool.Pool, subset: np.ndarray, state: train.TrainState | None, wanted: Set[str]
+    study: Study, images: pool.Pool, subset: np.ndarray, state: TrainState | None, wanted: Set[str]
 ) -> View:
     """Computes the view of a sub-pool.
 
@@ -35,7 +35,7 @@ def view_of(
     view = View(len(subset), study.mesh, len(images.labeled))
     if state is None:
         return view
-    outputs = scoring.outputs_of(
+    outputs = outputs_of(
         state,
         study.train_set,
         subset,

@@ -9,7 +9,7 @@ import hashlib
 import re
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,6 @@ from absl import logging
 from jax.flatten_util import ravel_pytree
 
 from aljax.errors import RunError
-from aljax.training.step import EpochMetrics, TrainState
 
 NAME = re.compile(r"cycle-(\d+)-attempt-(\d+)-epoch-(\d+)-([0-9a-f]{16})")
 
@@ -29,8 +28,8 @@ class Progress(NamedTuple):
 
     attempt: int  # from 0; each has other weights to begin with
     epoch: int  # epochs trained
-    state: TrainState
-    metrics: EpochMetrics  # of the last of them
+    state: Any  # arrays: a train state
+    metrics: Any  # of the last epoch, scalars
 
 
 class Damaged(Exception):
