@@ -81,8 +81,11 @@ FIELDS: dict[str, Field] = {
     "compare": Field(
         (),
         "strategies that all select in each cycle; every pair goes into pairs.jsonl",
-        lambda value: all(type(one) is str for one in value) and len(set(value)) == len(value) != 1,
-        "two or more different strategies, as in ('margin', 'core_set'), or ()",
+        lambda value: (
+            all(type(one) is str for one in value)
+            and (len(set(value)) == len(value) != 1 or value == ("all",))
+        ),
+        "two or more different strategies, as in ('margin', 'core_set') or ('all', '-badge'), or ()",
     ),
     "ensemble": whole(1, "models trained on the same labels, for bald and vote_entropy", 1, 1024),
     "shared_batches": flag(False, "whether they see the same batches; their weights differ anyway"),

@@ -45,6 +45,7 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
       Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
     """
     check(config)
+    config = {**config, "compare": strategies.expanded(config["compare"])}
     strategies.check(config)
     workdir = Path(workdir)
     devices = local_mesh(config)
