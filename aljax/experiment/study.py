@@ -17,6 +17,7 @@ from aljax.data import dataset as data
 from aljax.errors import InvalidInputError
 from aljax.experiment import roles
 from aljax.models import resnet18 as models
+from aljax.records import chosen, files
 from aljax.records import directory as records
 from aljax.records.files import Record
 from aljax.runtime import mesh
@@ -46,6 +47,8 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
     records.check_same(workdir, "data_sha256", data.digest(dataset))
     if own := strategies.digest(roles.names_of(config, cycle=2).values()):
         records.check_same(workdir, "strategies_sha256", own)
+    if dataset.left_out:
+        files.write(workdir / "left_out.csv", chosen.table(["file", "reason"], dataset.left_out))
     mean, std = data.channel_statistics(dataset.train.images)
     more = room(config)
     train_set, test_set = (
@@ -92,7 +95,7 @@ def room(config: Mapping[str, Any]) -> int:
 
 
 def _padded(rows: np.ndarray, count: int) -> np.ndarray:
-    return np.pad(rows, ((0, count), *[(0, 0)] * (rows.ndim - 1)))
+    return np.pad(rows, ((0, count), *[(0, 0)] * (rows.ndim - 1))) if count else rows
 
 
 def key_of(study: Study, trial: int, cycle: int, name: str) -> jax.Array:
