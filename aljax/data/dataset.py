@@ -19,7 +19,7 @@ from aljax.errors import InvalidInputError
 
 __all__ = ["Dataset", "LeftOut", "Split", "channel_statistics", "digest", "load"]
 
-PIXELS_AT_ONCE = 2**20  # of which the levels are counted
+PIXELS_AT_ONCE = 2**17  # whose levels are counted
 
 
 def load(source: str, name: str, *, classes: int = 0, images: int = 0, **fields: Any) -> Dataset:

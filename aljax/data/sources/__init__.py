@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 from aljax.data.sources.base import Dataset, Request
-from aljax.data.sources.embedded import embedded
-from aljax.data.sources.folder import folder
-from aljax.data.sources.tfds import tfds
+from aljax.data.sources.embedded import load_embedded
+from aljax.data.sources.folder import load_folder
+from aljax.data.sources.tfds import load_tfds
 
 SOURCES: dict[str, Callable[[Request], Dataset]] = {
-    "embedded": embedded,
-    "folder": folder,
-    "tfds": tfds,
+    "embedded": load_embedded,
+    "folder": load_folder,
+    "tfds": load_tfds,
 }

@@ -9,7 +9,7 @@ from aljax.data.sources.base import Dataset, Request, Split
 from aljax.errors import InvalidInputError
 
 
-def embedded(request: Request) -> Dataset:
+def load_embedded(request: Request) -> Dataset:
     """Loads the 1,797 digits of 8x8 pixels: 1,300 to train with, 497 to test.
 
     Raises:

@@ -26,7 +26,7 @@ class Listing(NamedTuple):
     left_out: list[LeftOut]
 
 
-def folder(request: Request) -> Dataset:
+def load_folder(request: Request) -> Dataset:
     """Loads a folder of images.
 
     Raises:

@@ -15,7 +15,7 @@ INSTALL = "pip install 'aljax[tfds]' (in a checkout: pip install -e '.[tfds]')"
 CHUNK = 1000  # records that are read at once
 
 
-def tfds(request: Request) -> Dataset:
+def load_tfds(request: Request) -> Dataset:
     """Loads a data set by its name in tensorflow-datasets, downloaded and prepared if need be.
 
     Its order is that of its records' ids, or, without ids, of the records, which preparing always
@@ -27,9 +27,14 @@ def tfds(request: Request) -> Dataset:
     """
     package = _imported()
     builder = _prepared(package, request)
-    names = ("train_split", "test_split")
-    train, test = (_split(builder, request, name, getattr(request, name)) for name in names)
-    return Dataset(train, test, tuple(builder.info.features[_keys(builder)[1]].names))
+    train = _split(builder, request, "train_split", request.train_split)
+    if _overlap(builder, request.train_split, request.test_split):
+        raise InvalidInputError(
+            f"config.dataset.test_split={request.test_split!r}: has records of config.dataset.train_split="
+            f"{request.train_split!r}; accepted: images that no model trains on"
+        )
+    test = _split(builder, request, "test_split", request.test_split)
+    return Dataset(train, test, tuple(builder.info.features[builder.info.supervised_keys[1]].names))
 
 
 def _imported() -> Any:
@@ -59,8 +64,10 @@ def _prepared(package: Any, request: Request) -> Any:
             "tensorflow-datasets lists"
         ) from error
     kinds = (package.features.Image, package.features.ClassLabel)
-    features = [(builder.info.features or {}).get(key) for key in _keys(builder)]
-    if not all(map(isinstance, features, kinds)):
+    features, keys = builder.info.features, builder.info.supervised_keys or ()
+    if len(keys) != 2 or not all(
+        isinstance(features[key], kind) for key, kind in zip(keys, kinds, strict=True)
+    ):
         raise InvalidInputError(
             f"config.dataset.name={name!r}: does not pair images with classes, as is needed here"
         )
@@ -77,30 +84,19 @@ def _prepared(package: Any, request: Request) -> Any:
     return builder
 
 
-def _keys(builder: Any) -> tuple[str, str]:
-    return builder.info.supervised_keys or ("", "")
-
-
 def _split(builder: Any, request: Request, field: str, name: str) -> Split:
     try:
         source = builder.as_data_source(name)
-        if field == "test_split" and _overlap(builder, request.train_split, name):
-            raise InvalidInputError(
-                f"config.dataset.test_split={name!r}: has records of config.dataset.train_split="
-                f"{request.train_split!r}; accepted: images that no model trains on"
-            )
-    except InvalidInputError:
-        raise
     except Exception as error:
         raise InvalidInputError(
             f"config.dataset.{field}={name!r}: {_first_line(error)}; accepted: of the splits "
             f"{', '.join(builder.info.splits)}"
         ) from error
-    image_key, label_key = _keys(builder)
+    image_key, label_key = builder.info.supervised_keys
     pixels = np.empty((len(source), request.image_size, request.image_size, request.channels), np.uint8)
     labels = np.empty(len(source), np.int32)
     ids = [f"{name}-{row:07d}" for row in range(len(source))]
-    for row, record in enumerate(_records(source)):
+    for row, record in enumerate(_records(source, request.name)):
         try:
             pixels[row] = _fitted(record[image_key], request)
         except images.UnreadableImageError as error:
@@ -134,12 +130,19 @@ def _overlap(builder: Any, *names: str) -> bool:
 
 
 def _range(part: Any) -> tuple[str, int, int]:
-    return part.filename, part.skip, part.skip + part.examples_in_shard
+    return part.filename, part.skip, part.skip + part.take
 
 
-def _records(source: Any) -> Iterator[dict[str, Any]]:
+def _records(source: Any, name: str) -> Iterator[dict[str, Any]]:
     for start in range(0, len(source), CHUNK):
-        yield from source.__getitems__(range(start, min(start + CHUNK, len(source))))
+        try:
+            records = source.__getitems__(range(start, min(start + CHUNK, len(source))))
+        except Exception as error:
+            raise InvalidInputError(
+                f"config.dataset.name={name!r}: its records cannot be decoded ({_first_line(error)}); "
+                "accepted: images that tensorflow-datasets decodes without TensorFlow"
+            ) from error
+        yield from records
 
 
 def _first_line(error: Exception) -> str:
