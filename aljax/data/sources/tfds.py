@@ -27,14 +27,18 @@ def load_tfds(request: Request) -> Dataset:
     """
     package = _imported()
     builder = _prepared(package, request)
-    train = _split(builder, request, "train_split", request.train_split)
-    if _overlap(builder, request.train_split, request.test_split):
+    names = {field: getattr(request, field) for field in ("train_split", "test_split")}
+    sources = [_source(builder, field, name) for field, name in names.items()]
+    if _overlap(builder, *names.values()):
         raise InvalidInputError(
             f"config.dataset.test_split={request.test_split!r}: has records of config.dataset.train_split="
             f"{request.train_split!r}; accepted: images that no model trains on"
         )
-    test = _split(builder, request, "test_split", request.test_split)
-    return Dataset(train, test, tuple(builder.info.features[builder.info.supervised_keys[1]].names))
+    keys = builder.info.supervised_keys
+    train, test = (
+        _split(source, name, keys, request) for source, name in zip(sources, names.values(), strict=True)
+    )
+    return Dataset(train, test, tuple(builder.info.features[keys[1]].names))
 
 
 def _imported() -> Any:
@@ -84,24 +88,27 @@ def _prepared(package: Any, request: Request) -> Any:
     return builder
 
 
-def _split(builder: Any, request: Request, field: str, name: str) -> Split:
+def _source(builder: Any, field: str, name: str) -> Any:
     try:
-        source = builder.as_data_source(name)
+        return builder.as_data_source(name)
     except Exception as error:
         raise InvalidInputError(
             f"config.dataset.{field}={name!r}: {_first_line(error)}; accepted: of the splits "
             f"{', '.join(builder.info.splits)}"
         ) from error
-    image_key, label_key = builder.info.supervised_keys
+
+
+def _split(source: Any, name: str, keys: tuple[str, str], request: Request) -> Split:
+    """Reads the records of a split; `keys` name what they hold: an image and its class."""
     pixels = np.empty((len(source), request.image_size, request.image_size, request.channels), np.uint8)
     labels = np.empty(len(source), np.int32)
     ids = [f"{name}-{row:07d}" for row in range(len(source))]
     for row, record in enumerate(_records(source, request.name)):
         try:
-            pixels[row] = _fitted(record[image_key], request)
+            pixels[row] = _fitted(record[keys[0]], request)
         except images.UnreadableImageError as error:
             raise InvalidInputError(f"config.dataset.name={request.name!r}: {ids[row]}: {error}") from error
-        labels[row] = record[label_key]
+        labels[row] = record[keys[1]]
         if "id" in record:
             ids[row] = _id(record["id"])
     if len(set(ids)) < len(ids):  # they name groups of records
