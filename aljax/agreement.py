@@ -1,19 +1,21 @@
-"""How far two selections from one sub-pool agree.
+"""The agreement of two selections from one sub-pool: the correlation C, and what other papers report.
 
 Shapes: B images in each selection, M in the sub-pool.
 """
 
-from typing import NamedTuple
+import itertools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 
 class Agreement(NamedTuple):
-    """Two selections of B from M, compared; r = B/M. None is what is not defined."""
+    """Two selections of B from M, compared; r = B/M. A measure that is not defined is None."""
 
-    overlap: int  # n, how many images both hold
-    chance: float  # B * r, what independent selections share on average
+    overlap: int  # n, images in both
+    chance: float  # B * r, the mean overlap of independent selections
     C: float | None  # the study's correlation, in [-1, 1]
     kappa: float | None  # (n/B - r) / (1 - r)
     jaccard: float | None  # n / (2B - n)
@@ -21,7 +23,7 @@ class Agreement(NamedTuple):
 
 
 def compare(a: ArrayLike, b: ArrayLike, subset_size: int) -> Agreement:
-    """All measures of agreement.
+    """Returns all measures of agreement.
 
     Args:
       a, b: indices of the two selections, [B] each, no index twice.
@@ -55,15 +57,49 @@ def compare(a: ArrayLike, b: ArrayLike, subset_size: int) -> Agreement:
 
 
 def measured(a: ArrayLike, b: ArrayLike, subset_size: int) -> Agreement:
-    """As `compare`, also where both selections hold nothing or everything, of which C says nothing."""
+    """Returns what `compare` does; where both selections hold nothing or everything, the overlap alone."""
     count = len(np.asarray(a))
     if count == len(np.asarray(b)) and count in (0, subset_size):
         return Agreement(overlap(a, b), float(count), None, None, None, None)
     return compare(a, b, subset_size)
 
 
+def compare_all(
+    chosen: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray], subset_size: int
+) -> list[dict[str, Any]]:
+    """Compares each pair of strategies.
+
+    Args:
+      chosen: by strategy, the indices that it selected from one sub-pool, [B].
+      scores: by strategy, its scores of that sub-pool, [M]; or [0] where it has none.
+      subset_size: M.
+
+    Returns:
+      One dictionary per pair, in the order of `chosen`: the strategies "a" and "b", the fields of
+      `Agreement`, and "spearman", the rank correlation of their scores.
+    """
+    return [
+        {
+            "a": a,
+            "b": b,
+            **measured(chosen[a], chosen[b], subset_size)._asdict(),
+            "spearman": spearman(scores[a], scores[b]),
+        }
+        for a, b in itertools.combinations(chosen, 2)
+    ]
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Returns Spearman's rank correlation of two arrays [M]; None if one is constant or lengths differ."""
+    from scipy.stats import spearmanr
+
+    if len(a) != len(b) or len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
+    return float(spearmanr(a, b).statistic)
+
+
 def overlap(a: ArrayLike, b: ArrayLike) -> int:
-    """How many indices both selections hold.
+    """Counts the indices that both selections hold.
 
     Args:
       a, b: indices, [B] each, no index twice.
@@ -78,7 +114,7 @@ def overlap(a: ArrayLike, b: ArrayLike) -> int:
 
 
 def correlation(overlap: ArrayLike, budget: ArrayLike, subset_size: ArrayLike) -> np.ndarray:
-    """The study's correlation C of two selections.
+    """Returns the study's correlation C of two selections.
 
     With r = B/M, the logarithm through C(0) = -1, C(B r) = 0 and C(B) = 1:
 
@@ -93,7 +129,7 @@ def correlation(overlap: ArrayLike, budget: ArrayLike, subset_size: ArrayLike) -
       subset_size: M, images that they were taken from. The three broadcast.
 
     Returns:
-      C, float64.
+      C, float64, in [-1, 1]; exactly 1 where n = B.
 
     Raises:
       ValueError: if B is not in 1..M-1 (for B = M every selection is the whole sub-pool), or n
@@ -107,5 +143,12 @@ def correlation(overlap: ArrayLike, budget: ArrayLike, subset_size: ArrayLike) -
     excess = (m - 2 * b) / b  # base - 1; beta is excess * M/B
     even = excess == 0
     safe = np.where(even, 1.0, excess)
-    curve = np.log1p(safe * m / b * (n / b)) / np.log1p(safe) - 1
-    return np.where(even, 2 * n / b - 1, curve)
+    base = (m - b) / b
+    with np.errstate(divide="ignore"):  # near B = M the first form rounds to log(0), and is not used
+        grown = np.where(
+            safe > -0.5,
+            np.log1p(safe * m / b * (n / b)),
+            np.log((b - n) / b + n / b * base**2),  # the same number, whose sum does not cancel
+        )
+    curve = np.clip(grown / np.log1p(safe) - 1, -1, 1)  # rounding may pass the bounds
+    return np.where(n == b, 1.0, np.where(even, 2 * n / b - 1, curve))

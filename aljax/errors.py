@@ -19,3 +19,8 @@ class Interrupted(Exception):
     def __init__(self, signal_number: int, message: str):
         super().__init__(message)
         self.signal_number = signal_number
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's text; the name of its kind, if it has none."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -20,6 +20,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
+from aljax.ops.distances import power_of_two
 from aljax.runtime.mesh import everywhere
 
 CENTERS_AT_ONCE = 128  # in a matrix product
@@ -27,7 +28,7 @@ FIRST_LOOK = 1 / 8  # of the centers to begin with: a bound for every candidate
 
 
 class Effort(NamedTuple):
-    """What a search has read, summed over the devices."""
+    """Counts what a search has read, summed over the devices."""
 
     fronts: jax.Array  # fronts that were drawn
     rows: jax.Array  # rows of candidates
@@ -35,7 +36,7 @@ class Effort(NamedTuple):
 
 
 class Front(NamedTuple):
-    """The candidates of the highest bounds, up to date with every center."""
+    """Holds the candidates of the highest bounds, up to date with every center."""
 
     place: jax.Array  # among the candidates of the device, [F] int32
     rows: jax.Array  # [F, D]
@@ -45,7 +46,7 @@ class Front(NamedTuple):
 
 
 class State(NamedTuple):
-    """What changes while a device selects."""
+    """Holds what changes while a device selects."""
 
     front: Front
     bound: jax.Array  # of squared distances; those in the front as when it was drawn, [m]
@@ -60,12 +61,14 @@ def k_center_greedy(
     is_candidate: ArrayLike,
     budget: int,
     mesh: Mesh | None = None,
+    key: jax.Array | None = None,
 ) -> jax.Array:
     """Takes, `budget` times, the candidate farthest from its nearest center, and makes it a center.
 
-    Distances are Euclidean, in float32 whatever the backend's default; ties go to the lowest
-    index. With no center to begin with, the first to be taken is the candidate nearest to the
-    candidates' mean. Beside the features, memory is F x D: there is no matrix of points by points.
+    Distances are Euclidean, in float32 whatever the backend's default and at any scale of the
+    features; ties go to the lowest index, or are drawn from a key. With no center to begin with, the
+    first to be taken is the candidate nearest to the candidates' mean. Beside the features, memory is
+    F x D: there is no matrix of points by points.
 
     Args:
       features: [P, D].
@@ -73,7 +76,8 @@ def k_center_greedy(
       is_candidate: the points that may be taken, [P] bool; a center may be one of them.
       budget: how many to take, at least 1.
       mesh: one-dimensional; over its devices the candidates are spread, and each has a copy of the
-        features. None: one device.
+        features. None: one device. The result does not depend on their number.
+      key: draws among candidates that are equally far. None: the lowest index is taken.
 
     Returns:
       Indices of points in the order in which they were taken, [budget] int32.
@@ -84,7 +88,7 @@ def k_center_greedy(
     Source: Sener & Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set
     Approach", ICLR 2018, algorithm 1.
     """
-    return search(features, is_center, is_candidate, budget, mesh)[0]
+    return search(features, is_center, is_candidate, budget, mesh, key=key)[0]
 
 
 def search(
@@ -94,8 +98,9 @@ def search(
     budget: int,
     mesh: Mesh | None = None,
     front_size: int | None = None,
+    key: jax.Array | None = None,
 ) -> tuple[jax.Array, Effort]:
-    """`k_center_greedy`, and what it read; `front_size` is F, by default m/32 within 256 to 4,096."""
+    """Runs `k_center_greedy` and counts what it read; F is by default m/32 within 256 to 4,096."""
     features = jnp.asarray(features, jnp.float32)
     center_rows = np.flatnonzero(np.asarray(is_center, bool))
     candidate_rows = np.flatnonzero(np.asarray(is_candidate, bool))
@@ -106,8 +111,12 @@ def search(
         )
     if not 1 <= budget <= len(candidate_rows):
         raise ValueError(f"budget is {budget}; accepted: 1 to {len(candidate_rows)}, the candidates")
-    if not _finite(features):
+    largest = float(jnp.abs(features).max(initial=0))
+    if not np.isfinite(largest):
         raise ValueError("features hold a value that is not finite")
+    features = features * power_of_two(largest)
+    if key is not None:  # of candidates that tie, the first one wins
+        candidate_rows = np.asarray(jax.random.permutation(key, candidate_rows))
     if mesh is None:
         mesh = Mesh(np.array(jax.devices()[:1]), ("row",))
     candidates = np.full(-(-len(candidate_rows) // mesh.size) * mesh.size, -1, np.int32)
@@ -121,14 +130,9 @@ def search(
     return _greedy(rows, candidates, centers, count, budget=budget, mesh=mesh, front_size=front_size)
 
 
-@jax.jit
-def _finite(features):
-    return jnp.isfinite(features).all()
-
-
 @partial(jax.jit, static_argnames=("budget", "mesh", "front_size"))
 def _greedy(features, candidates, centers, num_centers, *, budget, mesh, front_size):
-    """The whole search; `candidates` end in -1, of `centers` the first `num_centers` count."""
+    """Runs the whole search; `candidates` end in -1, of `centers` the first `num_centers` count."""
     weight = jnp.zeros(len(features)).at[candidates].add(candidates >= 0)
     mean = jnp.matmul(weight, features, precision=jax.lax.Precision.HIGHEST) / jnp.sum(weight)
     first = jax.lax.cond(num_centers > 0, lambda *_: jnp.int32(-1), _nearest, features, candidates, mean)
@@ -158,12 +162,12 @@ def _greedy_on_device(features, candidates, bound, centers, num_centers, mean, *
     looked_at = jnp.ceil(num_centers * FIRST_LOOK).astype(jnp.int32)
 
     def look(block, bound):
-        """A block of candidates meets the first centers."""
+        """Lets a block of candidates meet the first centers."""
         place = jnp.minimum(block * front_size, size - front_size) + jnp.arange(front_size)
         return bound.at[place].set(meet(features[candidates[place]], bound[place], centers, 0, looked_at))
 
     def draw(count, state):
-        """The candidates of the highest bounds become the front, and meet the centers new to them."""
+        """Makes the candidates of the highest bounds the front; they meet the centers new to them."""
         front, bound, met, centers, effort = state
         bound = bound.at[front.place].set(front.distance)
         met = met.at[front.place].set(count)
@@ -180,7 +184,7 @@ def _greedy_on_device(features, candidates, bound, centers, num_centers, mean, *
         return distance, jnp.min(jnp.where(front.distance == distance, front.place, size))
 
     def outdone(state):
-        """Whether a candidate outside the front may come before the farthest in it."""
+        """Returns whether a candidate outside the front may come before the farthest in it."""
         front = state.front
         distance, place = farthest(front)
         return (distance < front.floor) | ((distance == front.floor) & (place > front.floor_place))
@@ -215,7 +219,7 @@ def _greedy_on_device(features, candidates, bound, centers, num_centers, mean, *
 
 
 def _difference(rows, others):
-    """The squared distances of rows [F, D] to one point each, or to one [D]; exact for duplicates."""
+    """Returns the squared distances of rows [F, D] to one point each, or to one [D]; 0 for duplicates."""
     return jnp.sum((rows - others) ** 2, axis=-1)
 
 

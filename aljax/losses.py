@@ -3,14 +3,12 @@
 Shapes: B examples (even), K classes.
 """
 
-import chex
 import jax
 import jax.numpy as jnp
-import optax
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
-    """The loss of each example, in nats.
+    """Returns the loss of each example, in nats.
 
         -(1 - smoothing) * log p(label) - smoothing * mean_k log p_k
 
@@ -22,16 +20,24 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) 
     Returns:
       The losses, [B].
 
+    Raises:
+      ValueError: if the shapes are not [B, K] and [B].
+
     Source: Szegedy et al., CVPR 2016, section 7 (smoothing).
     """
-    loss = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"cross_entropy takes logits [B, K] and labels [B], not {logits.shape} and {labels.shape}"
+        )
+    log_probs = jax.nn.log_softmax(logits)
+    loss = -jnp.take_along_axis(log_probs, labels[:, None], axis=-1)[:, 0]
     if smoothing:
-        loss = (1 - smoothing) * loss - smoothing * jax.nn.log_softmax(logits).mean(axis=-1)
+        loss = (1 - smoothing) * loss - smoothing * log_probs.mean(axis=-1)
     return loss
 
 
 def ranking_loss(predicted: jax.Array, target: jax.Array, margin: float = 1.0) -> jax.Array:
-    """How badly the predicted losses rank the true ones.
+    """Returns the hinge loss of ranking the true losses by the predicted ones.
 
     Example i is paired with example j = B-1-i. Over the B/2 pairs, the mean of
 
@@ -46,12 +52,14 @@ def ranking_loss(predicted: jax.Array, target: jax.Array, margin: float = 1.0) -
       The ranking loss, a scalar.
 
     Raises:
-      ValueError: if B is odd.
+      ValueError: if the shapes are not both [B], or B is odd.
 
     Source: Yoo & Kweon, CVPR 2019, equation 2 (pairs as in section 3.3).
     """
-    chex.assert_rank([predicted, target], 1)
-    chex.assert_equal_shape([predicted, target])
+    if predicted.ndim != 1 or target.shape != predicted.shape:
+        raise ValueError(
+            f"ranking_loss takes predicted and target [B], not {predicted.shape} and {target.shape}"
+        )
     if predicted.shape[0] % 2:
         raise ValueError(f"ranking_loss pairs examples: {predicted.shape[0]} is an odd number of them")
     half = predicted.shape[0] // 2

@@ -1,22 +1,34 @@
-"""How much each image is worth asking about: one score per example, higher is more uncertain.
+"""Scores of how uncertain a model is about an image: one per example, higher is more uncertain.
 
 Each score is written for one example; `jax.vmap` makes it one for many.
 
-Shapes: K classes, E models of an ensemble, P images scored together.
+Shapes: K classes, E models of an ensemble.
 """
 
-from functools import partial
-from typing import Any
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from aljax.training import step as train
-from aljax.training.ensemble import first
+
+class Scale(NamedTuple):
+    """Maps a score to a confidence: falling, to positive numbers, 1 where nothing is in doubt."""
+
+    confidence: Callable[[jax.Array], jax.Array]
+    score: Callable[[jax.Array], jax.Array]  # the inverse
+
+
+# Confidence is the probability of the likeliest class, as in Zliobaite et al., IEEE TNNLS 2014, or
+# what comes nearest to it. Scores without a highest value are taken as logarithms: exp(-H) is 1/k
+# for k equally likely classes, and exp(-loss) the probability of the true class.
+PROBABILITY = Scale(lambda score: 1 - score, lambda confidence: 1 - confidence)
+GAP = Scale(jnp.negative, jnp.negative)
+LOGARITHM = Scale(lambda score: jnp.exp(-score), lambda confidence: -jnp.log(confidence))
 
 
 def least_confidence(log_probs: jax.Array) -> jax.Array:
-    """1 - max_k p_k: how far the likeliest class is from certain.
+    """Returns 1 - max_k p_k, the probability that the likeliest class is not the true one.
 
     Args:
       log_probs: log probabilities of the classes, [K].
@@ -30,7 +42,7 @@ def least_confidence(log_probs: jax.Array) -> jax.Array:
 
 
 def margin(log_probs: jax.Array) -> jax.Array:
-    """-(p_(1) - p_(2)): minus the gap between the two likeliest classes.
+    """Returns -(p_(1) - p_(2)), minus the gap between the two likeliest classes.
 
     Args:
       log_probs: log probabilities of the classes, [K], K at least 2.
@@ -45,7 +57,7 @@ def margin(log_probs: jax.Array) -> jax.Array:
 
 
 def entropy(log_probs: jax.Array) -> jax.Array:
-    """-sum_k p_k log p_k, in nats.
+    """Returns the entropy of the class, -sum_k p_k log p_k, in nats.
 
     Args:
       log_probs: log probabilities of the classes, [K]; -inf is a probability of 0.
@@ -60,7 +72,7 @@ def entropy(log_probs: jax.Array) -> jax.Array:
 
 
 def bald(member_log_probs: jax.Array) -> jax.Array:
-    """H(mean_e p_e) - mean_e H(p_e): what the class would say about which model is right, in nats.
+    """Returns the mutual information of class and model, H(mean_e p_e) - mean_e H(p_e), in nats.
 
     Args:
       member_log_probs: log probabilities of the classes from each model of an ensemble, [E, K].
@@ -72,11 +84,12 @@ def bald(member_log_probs: jax.Array) -> jax.Array:
     Preference Learning", 2011, equation 2; with a deep ensemble, Beluch et al., CVPR 2018.
     """
     mean = jax.nn.logsumexp(member_log_probs, axis=0) - jnp.log(len(member_log_probs))
-    return entropy(mean) - jax.vmap(entropy)(member_log_probs).mean()
+    information = entropy(mean) - jax.vmap(entropy)(member_log_probs).mean()
+    return jnp.maximum(information, 0)  # rounding may take it below
 
 
 def vote_entropy(member_log_probs: jax.Array) -> jax.Array:
-    """-sum_k v_k log v_k, in nats: v_k is the share of the models whose likeliest class is k.
+    """Returns -sum_k v_k log v_k, in nats; v_k is the share of the models whose likeliest class is k.
 
     Args:
       member_log_probs: log probabilities of the classes from each model of an ensemble, [E, K];
@@ -89,71 +102,4 @@ def vote_entropy(member_log_probs: jax.Array) -> jax.Array:
     ICML 1995; Settles, 2009, section 3.2.
     """
     votes = jax.nn.one_hot(member_log_probs.argmax(axis=-1), member_log_probs.shape[-1])
-    return entropy(jnp.log(votes.mean(axis=0)))
-
-
-@partial(jax.jit, static_argnames=("networks", "wanted", "chunk", "sharding"))
-def outputs_of(
-    state: train.TrainState,
-    examples: train.Examples,
-    subset: jax.Array,
-    labeled: jax.Array,
-    num_labeled: jax.Array,
-    *,
-    networks: train.Networks,
-    wanted: frozenset[str],
-    chunk: int,
-    sharding: jax.sharding.NamedSharding,
-) -> dict[str, jax.Array]:
-    """What an ensemble says of a sub-pool, and its first member of the labeled images.
-
-    Args:
-      state: the ensemble, [E, ...].
-      examples: the dataset.
-      subset: indices of the sub-pool, [M] int32.
-      labeled: indices of the labeled images, the first `num_labeled` of them valid, [L] int32.
-      num_labeled: a scalar.
-      networks, chunk, sharding: as in `train.predict`.
-      wanted: of "log_probs" [M, K], "predicted_loss" [M] and "features" [M, D] of the first
-        member, its "labeled_features" [L, D], and the "member_log_probs" [E, M, K] of all.
-
-    Returns:
-      What is wanted, by name; nothing else is computed.
-    """
-    options: Any = {"networks": networks, "chunk": chunk, "sharding": sharding}
-    size = subset.shape[0]
-    of_subset = [name for name in train.OUTPUTS if name in wanted]
-    found = {}
-    if "labeled_features" in wanted:
-        indices, count = jnp.concatenate([subset, labeled]), size + num_labeled
-        asked = {*of_subset, "features"}
-        outputs = train.predict(first(state), examples, indices, count, wanted=asked, **options)
-        found = {name: outputs[name][:size] for name in of_subset}
-        found["labeled_features"] = outputs["features"][size:]
-    elif of_subset:
-        found = train.predict(first(state), examples, subset, size, wanted=of_subset, **options)
-    if "member_log_probs" in wanted:
-
-        def of_member(member: train.TrainState) -> jax.Array:
-            outputs = train.predict(member, examples, subset, size, wanted=("log_probs",), **options)
-            return outputs["log_probs"]
-
-        found["member_log_probs"] = jax.lax.map(of_member, state)
-    return found
-
-
-@partial(jax.jit, static_argnames=("networks", "chunk", "sharding"))
-def classes_of(
-    state: train.TrainState,
-    examples: train.Examples,
-    indices: jax.Array,
-    count: jax.Array,
-    *,
-    networks: train.Networks,
-    chunk: int,
-    sharding: jax.sharding.NamedSharding,
-) -> jax.Array:
-    """The likeliest class by an ensemble's first member, of the first `count` of `indices` [n]: [n]."""
-    options: Any = {"networks": networks, "chunk": chunk, "sharding": sharding}
-    outputs = train.predict(first(state), examples, indices, count, wanted=("log_probs",), **options)
-    return outputs["log_probs"].argmax(-1)
+    return jnp.maximum(entropy(jnp.log(votes.mean(axis=0))), 0)

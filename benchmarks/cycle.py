@@ -26,6 +26,7 @@ REDUCED = {
     "budget": 100,
     "subset_size": 1_000,
     "train.epochs": 5,
+    "train.min_steps": 0,
     "train.milestones": (4,),
     "train.detach_epoch": 3,
 }

@@ -16,7 +16,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from aljax.models import resnet18 as models
+from aljax.models import ResNet18
 from aljax.records import files
 from benchmarks import common
 
@@ -25,7 +25,7 @@ UNFINISHED = 3  # exit status
 TO_SAVE = 0.05  # share of the time that is left for the last epoch and its checkpoint
 
 
-def flops_of(network: models.ResNet18, size: int, channels: int) -> int:
+def flops_of(network: ResNet18, size: int, channels: int) -> int:
     """Additions and multiplications of a forward pass of one image in convolutions and dense layers."""
 
     def forward(image: jax.Array) -> tuple:
@@ -46,7 +46,7 @@ def flops_of(network: models.ResNet18, size: int, channels: int) -> int:
 
 def images_per_second(timing: dict, line: dict, config: dict) -> float:
     """Images trained on in a second of a cycle's training."""
-    return line["labeled"] * config["train"]["epochs"] * config.get("ensemble", 1) / timing["train"]
+    return line["labeled"] * line["epochs"] * config.get("ensemble", 1) / timing["train"]
 
 
 def tell(workdir: Path, told: int, limit: float) -> int:
@@ -62,7 +62,7 @@ def tell(workdir: Path, told: int, limit: float) -> int:
         for timing in files.read_lines(workdir / "timings.jsonl")[0]
     }
     dataset = config["dataset"]
-    network = models.ResNet18(10, config["model"]["width"])
+    network = ResNet18(10, config["model"]["width"])
     flops = 3 * flops_of(network, dataset["image_size"], dataset["channels"])  # with both gradients
     for line in lines[told:]:
         rate = images_per_second(timings[line["trial"], line["cycle"]], line, config)

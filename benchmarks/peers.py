@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from torch import nn
 from torch.nn import functional
 
-from aljax.training.step import Recipe
+from aljax.training.recipe import Recipe
 
 Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
 

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from aljax import scoring
-from aljax.training import step as train
+from aljax.training import predict
 from benchmarks import common
 from benchmarks.train_step import Setting, add_setting, setting, synthetic
 
@@ -32,14 +32,14 @@ def ours(given: Setting, chunk: int) -> Callable[[], dict[str, jax.Array]]:
     """The forward pass of aljax over all images."""
     size = len(given.examples.labels)
     indices = jax.device_put(np.arange(size, dtype=np.int32), given.everywhere)
-    predict = partial(
-        train.predict,
+    forward = partial(
+        predict.predict,
         networks=given.networks,
         wanted=("log_probs", "predicted_loss"),
         chunk=chunk,
         sharding=given.sharding,
     )
-    return partial(jax.jit(predict), given.state, given.examples, indices, np.int32(size))
+    return partial(jax.jit(forward), given.state, given.examples, indices, np.int32(size))
 
 
 def peers_of(images: np.ndarray, options: argparse.Namespace) -> dict[str, Callable[[], object]]:

@@ -17,12 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
-from aljax.models import resnet18 as models
+from aljax.models import LossPredictor, ResNet18
 from aljax.runtime import compilation, mesh
 from aljax.training import step as train
+from aljax.training.recipe import Recipe
 from benchmarks import common
 
-RECIPE = train.Recipe(
+RECIPE = Recipe(
     epochs=200,
     batch_size=128,
     learning_rate=0.1,
@@ -70,16 +71,16 @@ def setting(images: np.ndarray, labels: np.ndarray, options: argparse.Namespace,
     compilation.deterministic()
     devices = mesh.local(0, batch)
     on_cpu = devices.devices.flat[0].platform == "cpu"
-    backbone = models.ResNet18(10, options.width, jnp.dtype("float32" if on_cpu else "bfloat16"))
-    networks = train.Networks(backbone, models.LossPredictor())
-    state = train.init(jax.random.key(0), networks=networks, image_shape=images.shape[1:])
+    backbone = ResNet18(10, options.width, jnp.dtype("float32" if on_cpu else "bfloat16"))
+    networks = train.Networks(backbone, LossPredictor())
+    state = train.init(jax.random.key(0), networks=networks, recipe=RECIPE, image_shape=images.shape[1:])
     everywhere = mesh.everywhere(devices)
     state = jax.device_put(state, everywhere)
     examples = train.Examples(*jax.device_put((images, labels, MEAN, STD), everywhere))
     return Setting(state, examples, networks, everywhere, mesh.spread(devices))
 
 
-def ours(given: Setting, recipe: train.Recipe) -> Callable[[], object]:
+def ours(given: Setting, recipe: Recipe) -> Callable[[], object]:
     """An epoch of aljax, to be called again and again."""
     size = len(given.examples.labels)
     indices = jax.device_put(np.arange(size, dtype=np.int32), given.everywhere)
@@ -92,6 +93,7 @@ def ours(given: Setting, recipe: train.Recipe) -> Callable[[], object]:
             indices,
             np.int32(size),
             np.int32(0),
+            np.int32(recipe.epochs),
             jax.random.key(1),
             networks=given.networks,
             recipe=recipe,
@@ -103,7 +105,7 @@ def ours(given: Setting, recipe: train.Recipe) -> Callable[[], object]:
 
 
 def peers_of(
-    images: np.ndarray, labels: np.ndarray, recipe: train.Recipe, options: argparse.Namespace
+    images: np.ndarray, labels: np.ndarray, recipe: Recipe, options: argparse.Namespace
 ) -> dict[str, Callable[[], object]]:
     """An epoch of PyTorch in each of the ways that the options ask for, by name."""
     if not options.against:

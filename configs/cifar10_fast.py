@@ -19,9 +19,8 @@ def get_config() -> ConfigDict:
     config.train.epochs = 100  # passes over the labeled images
     config.train.batch_size = 64  # images, half as many for twice the steps
     config.train.learning_rate = 0.2  # at its highest
-    config.train.milestones = ()  # none: one_cycle says how the rate falls
-    config.train.detach_epoch = 60  # after it the ranking loss leaves the backbone alone; 3/5 of them
-    config.train.one_cycle = 0.2  # share of the epochs in which the rate rises, to fall to 0 after
+    config.train.schedule = "one_cycle"  # up in a straight line, and in another down to 0
+    config.train.warmup = 0.2  # share of the epochs in which the rate rises
     config.train.label_smoothing = 0.1  # share of the target that is spread over all classes
     config.train.nesterov = True  # look ahead along the momentum
     return config

@@ -10,11 +10,13 @@ import numpy as np
 
 from aljax import agreement
 from aljax.data import dataset as data
-from aljax.models import resnet18 as models
+from aljax.models import LossPredictor, ResNet18
 from aljax.runtime import mesh
 from aljax.scenarios import pool
 from aljax.strategies import registry as strategies
+from aljax.training import predict
 from aljax.training import step as train
+from aljax.training.recipe import Recipe
 
 BUDGET, SUBSET_SIZE, LABELED, BATCH = 50, 500, 100, 64
 
@@ -31,34 +33,34 @@ def main(epochs: int = 30, width: int = 8) -> float:
 
     # Train on some labels. The array of labeled indices is as long as it will ever be.
     images = pool.label(pool.unlabeled(len(dataset.train.labels)), np.arange(LABELED))
-    backbone = models.ResNet18(len(dataset.class_names), width)
-    networks = train.Networks(backbone, models.LossPredictor())
-    recipe = train.Recipe(
+    backbone = ResNet18(len(dataset.class_names), width)
+    networks = train.Networks(backbone, LossPredictor())
+    recipe = Recipe(
         epochs=epochs,
         batch_size=BATCH,
         learning_rate=0.1,
-        milestones=(4 * epochs // 5,),
+        milestones=(0.8,),
         decay=0.1,
         momentum=0.9,
         weight_decay=5e-4,
         ranking_weight=1.0,
         margin=1.0,
-        detach_epoch=3 * epochs // 5,
+        detach_epoch=0.6,
         pad=1,
         flip=False,
     )
-    state = train.init(weights_key, networks=networks, image_shape=examples.images.shape[1:])
+    state = train.init(weights_key, networks=networks, recipe=recipe, image_shape=examples.images.shape[1:])
     labeled, count = jnp.asarray(pool.padded(images, LABELED)), jnp.int32(LABELED)
     where = {"networks": networks, "sharding": mesh.spread(devices)}
     for epoch in range(epochs):
-        number = jnp.int32(epoch)
+        numbers = jnp.int32(epoch), jnp.int32(epochs)
         state, _ = train.train_epoch(
-            state, examples, labeled, count, number, batches_key, recipe=recipe, **where
+            state, examples, labeled, count, *numbers, batches_key, recipe=recipe, **where
         )
 
     # Score a sub-pool and the labeled images, and select from it twice.
     subset = pool.draw_subset(subset_key, images, SUBSET_SIZE)
-    outputs = train.predict(
+    outputs = predict.predict(
         state,
         examples,
         jnp.concatenate([subset, labeled]),

@@ -19,11 +19,12 @@ import pytest
 
 jax.devices()  # from here on their number stays, whatever a test asks for
 
-from aljax.models import resnet18 as models  # noqa: E402
+from aljax.models import LossPredictor, ResNet18  # noqa: E402
 from aljax.runtime import mesh  # noqa: E402
-from aljax.training import step as train  # noqa: E402
+from aljax.training.recipe import Recipe  # noqa: E402
+from aljax.training.step import Examples, Networks  # noqa: E402
 
-TINY_RECIPE = train.Recipe(
+TINY_RECIPE = Recipe(
     epochs=4,
     batch_size=8,
     learning_rate=0.1,
@@ -37,7 +38,7 @@ TINY_RECIPE = train.Recipe(
     pad=1,
     flip=True,
 )
-TINY_NETWORKS = train.Networks(models.ResNet18(num_classes=3, width=2), models.LossPredictor(hidden=4))
+TINY_NETWORKS = Networks(ResNet18(num_classes=3, width=2), LossPredictor(hidden=4))
 
 
 def enough(count):
@@ -73,6 +74,6 @@ def examples():
     key, noise_key = jax.random.split(jax.random.key(0))
     labels = jax.random.randint(key, (48,), 0, 3)
     images = 60 * labels[:, None, None, None] + jax.random.randint(noise_key, (48, 8, 8, 3), 0, 100)
-    return train.Examples(
+    return Examples(
         images.astype("uint8"), labels.astype("int32"), jax.numpy.full(3, 110.0), jax.numpy.full(3, 60.0)
     )

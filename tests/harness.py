@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ SMALL = {
     "train.learning_rate": 0.01,  # at 0.1 so narrow a network may explode, on some processors
     "train.batch_size": 16,
     "train.epochs": 12,
+    "train.min_steps": 0,
     "train.milestones": (8,),
     "train.detach_epoch": 6,
 }
@@ -173,3 +175,15 @@ def make_run(
         seconds = {"score": 0.5, "select": 0.25, "train": float(cycle), "evaluate": 0.25}
         files.append(path / "timings.jsonl", {"trial": trial, "cycle": cycle, **seconds})
     return path
+
+
+def events(path):
+    """Reads a TensorBoard file, of TFRecords: a length, its checksum, content, its checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    content, place, found = path.read_bytes(), 0, []
+    while place < len(content):
+        (length,) = struct.unpack_from("<Q", content, place)
+        found.append(Event.FromString(content[place + 12 : place + 12 + length]))
+        place += 12 + length + 4
+    return found

@@ -1,4 +1,7 @@
 import math
+import subprocess
+import sys
+from fractions import Fraction
 
 import chex
 import numpy as np
@@ -33,6 +36,31 @@ def test_correlation_is_continuous_at_one_half():
     at = agreement.correlation([0, 1, 2.5, 5], 5, 10)
     chex.assert_trees_all_close(at, np.array([-1, -0.6, 0, 1]), atol=1e-12)
     chex.assert_trees_all_close(at, agreement.correlation([0, 1, 2.5, 5], 5, 10 + 1e-9), atol=1e-8)
+
+
+SIZES = st.one_of(st.integers(2, 2000), st.integers(2, 10**9)).flatmap(
+    lambda m: st.tuples(st.integers(1, m - 1), st.just(m))
+)
+
+
+@given(SIZES, st.floats(0, 1))
+def test_correlation_stays_within_its_bounds_and_is_1_of_equal_selections(sizes, share):
+    budget, subset_size = sizes
+    least = max(0, 2 * budget - subset_size)
+    n = np.array([least, least + share * (budget - least), round(least + share * (budget - least)), budget])
+    c = agreement.correlation(np.minimum(n, budget), budget, subset_size)
+    assert np.all((c >= -1) & (c <= 1))
+    assert c[-1] == 1
+
+
+@pytest.mark.parametrize("subset_size", [10, 1_000, 10_000])
+def test_correlation_near_the_whole_sub_pool_is_exact(subset_size):
+    """Of M - 1 images, two selections share M - 2 or M - 1: by the formula with fractions."""
+    budget, n = subset_size - 1, subset_size - 2
+    r = Fraction(budget, subset_size)
+    inside = 1 + (1 - 2 * r) / r**2 * Fraction(n, budget)
+    expected = math.log(inside) / math.log((1 - r) / r) - 1
+    assert agreement.correlation(n, budget, subset_size) == pytest.approx(expected, abs=1e-12)
 
 
 @given(st.integers(2, 2000).flatmap(lambda m: st.tuples(st.integers(1, m - 1), st.just(m))))
@@ -110,3 +138,28 @@ def test_compare_against_definitions(n, subset_size):
 def test_compare_refuses_selections_of_different_size():
     with pytest.raises(ValueError, match="3 and 2"):
         agreement.compare([1, 2, 3], [1, 2], 10)
+
+
+def test_all_pairs_are_compared_in_order():
+    chosen = {"x": np.array([0, 1, 2]), "y": np.array([2, 1, 9]), "z": np.array([4, 5, 6])}
+    scores = {"x": np.arange(10.0), "y": np.arange(10.0)[::-1], "z": np.empty(0)}
+    found = agreement.compare_all(chosen, scores, 10)
+    assert [(pair["a"], pair["b"], pair["overlap"]) for pair in found] == [
+        ("x", "y", 2),
+        ("x", "z", 0),
+        ("y", "z", 0),
+    ]
+    assert [pair["spearman"] for pair in found] == [pytest.approx(-1), None, None]
+    assert found[0]["C"] == agreement.correlation(2, 3, 10)
+    assert agreement.compare_all({}, {}, 10) == []
+
+
+def test_spearman_is_of_ranks_and_not_of_a_constant():
+    assert agreement.spearman(np.array([1.0, 2, 3]), np.array([1.0, 4, 900])) == pytest.approx(1)
+    assert agreement.spearman(np.ones(3), np.array([1.0, 2, 3])) is None
+
+
+def test_the_leaf_imports_numpy_and_scipy_alone():
+    code = "import sys, aljax.agreement; print([n for n in ('jax', 'flax', 'sklearn') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

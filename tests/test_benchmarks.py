@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from aljax.models import resnet18 as models
+from aljax.models import ResNet18
 from aljax.strategies.registry import STRATEGIES
 from benchmarks import common, faults, growth, kcenter, paper, scoring, train_step
 
@@ -119,7 +119,7 @@ def test_growth(monkeypatch, tmp_path):
 
 def test_the_arithmetic_of_resnet_18():
     """0.56 billion multiplications and as many additions, by the sizes of its layers."""
-    flops = paper.flops_of(models.ResNet18(10), 32, 3)
+    flops = paper.flops_of(ResNet18(10), 32, 3)
     sizes = [(3, 64, 32, 9), *[(64, 64, 32, 9)] * 4]
     for before, after, pixels in ((64, 128, 16), (128, 256, 8), (256, 512, 4)):
         sizes += [(before, after, pixels, 9), *[(after, after, pixels, 9)] * 3, (before, after, pixels, 1)]

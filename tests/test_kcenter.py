@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -195,6 +196,58 @@ def test_when_all_points_are_the_same_the_order_is_that_of_the_indices():
     is_candidate = np.arange(60) % 7 != 3
     taken, _ = search(features, ~is_candidate, is_candidate, int(is_candidate.sum()), front_size=8)
     assert np.asarray(taken).tolist() == np.flatnonzero(is_candidate).tolist()
+
+
+def test_ties_are_drawn_from_a_key_with_equal_chances():
+    """A center at 0, and 6 of 8 candidates at a distance of 5: each is the first as often as the others."""
+    points = np.array([[0, 0], [3, 4], [1, 0], [5, 0], [0, 5], [0, 1], [-3, 4], [4, 3], [-5, 0]], np.float32)
+    is_center = np.arange(9) == 0
+    counts = np.zeros(9)
+    for seed in range(300):
+        first = k_center_greedy(points, is_center, ~is_center, 1, key=jax.random.key(seed))
+        counts[int(first[0])] += 1
+    tied = [1, 3, 4, 6, 7, 8]
+    assert counts[tied].sum() == 300
+    assert scipy.stats.chisquare(counts[tied]).pvalue > 0.01
+
+
+@settings(deadline=None, max_examples=20)
+@given(problems(), st.integers(0, 10**6))
+def test_with_a_key_each_pick_is_one_of_the_farthest(problem, seed):
+    features, is_center, is_candidate, budget, num_devices, front_size = problem
+    devices = mesh.local(min(num_devices, jax.local_device_count()), batch_size=2)
+    key = jax.random.key(seed)
+    taken = np.asarray(search(features, is_center, is_candidate, budget, devices, front_size, key)[0])
+    one, _ = search(features, is_center, is_candidate, budget, mesh.local(1, 2), front_size, key)
+    np.testing.assert_array_equal(taken, one)
+    assert len(set(taken.tolist())) == budget
+    assert is_candidate[taken].all()
+    centers = [*np.flatnonzero(is_center), *taken]
+    begin = int(is_center.sum())
+    for i in range(budget):
+        if begin + i == 0:
+            continue
+        apart = ((features[:, None] - features[centers[: begin + i]]) ** 2).sum(-1).min(1)
+        apart = np.where(is_candidate & ~np.isin(np.arange(len(features)), taken[:i]), apart, -1)
+        assert apart[taken[i]] == apart.max()
+
+
+def test_without_ties_a_key_changes_nothing():
+    features = clusters(300, 5, seed=1) + np.random.default_rng(2).normal(0, 1e-3, (300, 5))
+    is_center = np.arange(300) < 20
+    taken = k_center_greedy(features, is_center, ~is_center, 60, key=jax.random.key(3))
+    assert list(taken) == brute_force_of_many(np.float32(features), is_center, ~is_center, 60)
+
+
+@pytest.mark.parametrize("scale", [1e-22, 1e-3, 1e19])
+def test_features_of_any_scale(scale):
+    features = (scale * np.random.default_rng(0).normal(size=(80, 6))).astype(np.float32)
+    is_center = np.arange(80) < 7
+    expected = brute_force_of_many(features.astype(float) / scale, is_center, ~is_center, 30)
+    assert list(k_center_greedy(features, is_center, ~is_center, 30)) == expected
+    first = k_center_greedy(features, np.zeros(80, bool), ~is_center, 30)
+    lengths = ((features[7:].astype(float) - features[7:].astype(float).mean(0)) ** 2).sum(1)
+    assert int(first[0]) == 7 + int(lengths.argmin())
 
 
 def test_more_centers_do_not_compile_again():

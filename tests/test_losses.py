@@ -65,8 +65,13 @@ def test_ranking_loss_refuses_an_odd_batch():
 
 
 def test_ranking_loss_refuses_unequal_shapes():
-    with pytest.raises(AssertionError):
+    with pytest.raises(ValueError, match=r"\(4,\) and \(2,\)"):
         losses.ranking_loss(jnp.zeros(4), jnp.zeros(2))
+
+
+def test_cross_entropy_refuses_other_shapes():
+    with pytest.raises(ValueError, match=r"logits \[B, K\] and labels \[B\], not \(4, 3\) and \(5,\)"):
+        losses.cross_entropy(jnp.zeros((4, 3)), jnp.zeros(5, int))
 
 
 class Jitted(chex.TestCase):

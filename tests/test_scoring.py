@@ -84,3 +84,45 @@ def test_vote_entropy_counts_votes():
     votes = jnp.log(jnp.array([[0.6, 0.3, 0.1], [0.5, 0.4, 0.1], [0.1, 0.8, 0.1], [0.4, 0.3, 0.3]]))
     expected = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
     assert float(scoring.vote_entropy(votes)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_scores_of_an_ensemble_that_agrees_are_not_rounded_below_0():
+    logits = jax.random.normal(jax.random.key(0), (500, 1, 10))
+    alike = jax.nn.log_softmax(jnp.tile(logits, (1, 3, 1)))
+    mean = jax.nn.logsumexp(alike, axis=1) - jnp.log(3)
+    rounded = jax.vmap(scoring.entropy)(mean) - jax.vmap(jax.vmap(scoring.entropy))(alike).mean(axis=1)
+    assert float(rounded.min()) < 0
+    for function in (scoring.bald, scoring.vote_entropy):
+        scores = jax.vmap(function)(alike)
+        assert float(scores.min()) >= 0
+        assert float(scores.max()) < 1e-5
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 10**6))
+def test_bald_is_that_of_float64(seed):
+    log_probs = jax.nn.log_softmax(3 * jax.random.normal(jax.random.key(seed), (4, 5)))
+    probs = np.exp(np.asarray(log_probs, np.float64))
+    probs /= probs.sum(axis=1, keepdims=True)
+
+    def entropy(p):
+        return -(p * np.log(p)).sum(axis=-1)
+
+    expected = entropy(probs.mean(axis=0)) - entropy(probs).mean()
+    assert float(scoring.bald(log_probs)) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scale", "scores"),
+    [
+        (scoring.PROBABILITY, [0.0, 0.3, 0.9]),
+        (scoring.GAP, [-1.0, -0.3, -0.01]),
+        (scoring.LOGARITHM, [0.0, 0.5, 5.0]),
+    ],
+)
+def test_a_scale_maps_to_a_confidence_of_1_and_less_and_back(scale, scores):
+    confidence = scale.confidence(jnp.array(scores))
+    assert float(confidence[0]) == 1
+    assert np.all(np.diff(confidence) < 0)
+    assert np.all(confidence > 0)
+    np.testing.assert_allclose(scale.score(confidence), scores, atol=1e-6)

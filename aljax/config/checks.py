@@ -107,8 +107,9 @@ def _check_training(values: Mapping[str, Any]) -> None:
             milestones,
             f"{FIELDS['train.milestones'].accepted}, at most config.train.epochs={epochs}",
         )
-    if milestones and values["train.one_cycle"]:
-        raise invalid("train.milestones", milestones, "() with config.train.one_cycle above 0")
+    warmup = values["train.warmup"]
+    if values["train.schedule"] == "step" and shares and shares[0] < warmup:
+        raise invalid("train.warmup", warmup, f"at most config.train.milestones={milestones}, as shares")
     if values["train.detach_epoch"] > epochs:
         raise invalid(
             "train.detach_epoch", values["train.detach_epoch"], f"at most config.train.epochs={epochs}"

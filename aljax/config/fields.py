@@ -108,22 +108,34 @@ FIELDS: dict[str, Field] = {
     "dataset.images": whole(0, "a fixed random choice of so many images to train with; 0: all"),
     "dataset.skip_unreadable": flag(False, "leaves out the files of a folder that cannot be decoded"),
     "dataset.background": whole(0, "grey level behind transparent pixels, from black to white", 0, 255),
+    "model.name": name("resnet18", 'network, or your own as "path/to/file.py:function"'),
     "model.width": whole(64, "channels of the first stage", 1, 1024),
     "model.dtype": choice(
         "auto", "of computation; auto: float32 on a CPU, else bfloat16", *("auto", "float32", "bfloat16")
     ),
+    "model.initialization": choice(
+        "he_fan_out",
+        "distribution of fresh weights: He et al.'s by fan-out, or PyTorch's default",
+        *("he_fan_out", "torch_default"),
+    ),
     "train.epochs": whole(200, "passes over the labeled images", 1),
+    "train.min_steps": whole(0, "least steps in a cycle: with few labels, as many more epochs as that takes"),
     "train.batch_size": whole(128, "images, an even number", 2),
-    "train.learning_rate": real(0.1, "of SGD, at first", above=True),
+    "train.optimizer": name("sgd", 'sgd or adamw, or your own as "path/to/file.py:function"'),
+    "train.learning_rate": real(0.1, "at its highest", above=True),
+    "train.schedule": name(
+        "step", 'of the learning rate: step, cosine, one_cycle, or your own as "path/to/file.py:function"'
+    ),
+    "train.warmup": real(0, "share of the epochs in which the rate rises from 0", 0, 0.9),
     "train.milestones": Field(
         (0.8,),
-        "after which the rate is multiplied by decay; below 1 a share of the epochs, else epochs",
+        "after which schedule step multiplies the rate by decay; below 1 shares of the epochs, else epochs",
         _epochs,
         "rising shares of the epochs below 1, or epochs of at least 1, as in (0.6, 0.8) or (120, 160)",
     ),
     "train.decay": real(0.1, "factor", 0, 1, above=True),
-    "train.momentum": real(0.9, "of SGD", 0, 0.9999),
-    "train.weight_decay": real(5e-4, "added to the gradient, times each parameter"),
+    "train.momentum": real(0.9, "of sgd", 0, 0.9999),
+    "train.weight_decay": real(5e-4, "times each parameter: added to the gradient, by adamw to the step"),
     "train.ranking_weight": real(1, "of the ranking loss beside the cross-entropy"),
     "train.margin": real(1, "of the ranking loss, in units of the predicted loss", above=True),
     "train.detach_epoch": real(
@@ -131,9 +143,9 @@ FIELDS: dict[str, Field] = {
     ),
     "train.pad": whole(4, "pixels around the image that it is cropped from"),
     "train.flip": flag(True, "mirror images left to right, half of the time"),
-    "train.one_cycle": real(0, "share of the epochs in which the rate rises, to fall to 0 after", 0, 0.9),
     "train.label_smoothing": real(0, "share of the target that is spread over all classes", 0, 0.9),
-    "train.nesterov": flag(False, "look ahead along the momentum"),
+    "train.nesterov": flag(False, "look ahead along the momentum of sgd"),
+    "train.precise_bn": flag(False, "recompute the statistics of batch normalization after training"),
     "stream.policy": choice(
         "quantile", "which images of a stream are queried", *("fixed", "variable", "quantile")
     ),

@@ -7,7 +7,6 @@ Shapes: M images offered in a cycle, B the budget, Q <= B images queried.
 
 import json
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,15 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aljax import scenarios
 from aljax.errors import RunError
-from aljax.experiment import view as views
 from aljax.experiment.study import Study, key_of
-from aljax.records import files
+from aljax.records import arrays, files, selections
 from aljax.records.selections import Selections
 from aljax.runtime import mesh
 from aljax.scenarios import pool, stream, synthesis
 from aljax.strategies import registry as strategies
-from aljax.strategies.registry import Selection
+from aljax.strategies.base import NO_SCORES, Selection, View, restricted
 
 Arrays = dict[str, np.ndarray]
 
@@ -37,11 +36,6 @@ class Offer(NamedTuple):
     recipes: synthesis.Recipe | None  # how the proposals were made
 
 
-def of_cycle(config: Mapping[str, Any], cycle: int) -> str:
-    """The scenario of a cycle; the first one has no model."""
-    return "pool" if cycle == 1 else config["scenario"]
-
-
 def offer(study: Study, images: pool.Pool, held: np.ndarray, trial: int, cycle: int) -> Offer:
     """Draws the sub-pool of a cycle, or makes images instead.
 
@@ -52,7 +46,7 @@ def offer(study: Study, images: pool.Pool, held: np.ndarray, trial: int, cycle: 
       trial, cycle: name the keys.
     """
     size = study.config["subset_size"]
-    if of_cycle(study.config, cycle) != "synthesis":
+    if scenarios.of_cycle(study.config, cycle) != "synthesis":
         subset = pool.draw_subset(key_of(study, trial, cycle, "subset"), images, size)
         return Offer(study, subset, subset, None)
     sources = np.setdiff1d(images.labeled[images.labeled < len(study.ids)], held)
@@ -75,7 +69,7 @@ def choose(
     study: Study,
     names: Mapping[str, str],
     offer: Offer,
-    view: strategies.View,
+    view: View,
     trial: int,
     cycle: int,
 ) -> tuple[dict[str, Selection], Arrays]:
@@ -98,13 +92,14 @@ def choose(
     """
     budget = study.config["budget"]
 
-    def select(role: str, view: strategies.View, budget: int) -> Selection:
+    def select(role: str, view: View, budget: int) -> Selection:
         return strategies.select(names[role], key_of(study, trial, cycle, role), view, budget)
 
-    if of_cycle(study.config, cycle) != "stream":
+    if scenarios.of_cycle(study.config, cycle) != "stream":
         return {role: select(role, view, budget) for role in names}, {}
     scores = select("uncertainty", view, budget).scores
-    if not len(scores):
+    scale = strategies.scale_of(strategies.find(names["uncertainty"]))
+    if scale is None or not len(scores):
         raise RunError(f"strategy {names['uncertainty']!r} gives no scores, as a stream needs")
     arrivals = np.asarray(jax.random.permutation(key_of(study, trial, cycle, "arrivals"), len(scores)))
     told = dict(study.config["stream"])
@@ -113,19 +108,19 @@ def choose(
         np.int32(budget),
         stream.Settings(told["threshold"], told["step"], told["window"]),
         policy=told["policy"],
-        strategy=names["uncertainty"],
+        scale=scale,
     )
     seen = arrivals[: stream.seen(passage, budget)]
     queried = seen[np.asarray(passage.queried)[: len(seen)]].astype(np.int32)
-    of_seen = views.restricted(view, seen)
+    of_seen = restricted(view, seen)
 
     def of_role(role: str) -> Selection:
         if role == "uncertainty":
             return Selection(queried, scores)
         if len(queried) in (0, len(seen)):  # nothing to choose
-            return Selection(queried, strategies.NO_SCORES)
+            return Selection(queried, NO_SCORES)
         selection = select(role, of_seen, len(queried))
-        return Selection(seen[selection.chosen].astype(np.int32), strategies.NO_SCORES, selection.note)
+        return selection._replace(chosen=seen[selection.chosen].astype(np.int32), scores=NO_SCORES)
 
     details = {"arrivals": offer.names[seen], "thresholds": np.asarray(passage.thresholds)[: len(seen)]}
     return {role: of_role(role) for role in names}, details
@@ -139,16 +134,17 @@ def recipes_of(offer: Offer, acquired: np.ndarray) -> Arrays:
     return {**offer.recipes._asdict(), "images": images}
 
 
-def offered(chosen: Selections) -> int:
-    """How many images the strategies chose from: the sub-pool, or those that were seen."""
-    return len(chosen.details.get("arrivals", chosen.subset))
+def ties_of(chosen: Selections) -> int | None:
+    """Returns how many images tied at the cut of the uncertainty selection; None of an older file."""
+    ties = chosen.details.get("ties/uncertainty")
+    return None if ties is None else int(ties)
 
 
 def passed(study: Study, chosen: Selections) -> files.Record:
     """What a stream's line tells beside the others': the images seen and queried."""
     if study.config["scenario"] != "stream":
         return {}
-    return {"seen": offered(chosen), "queried": len(chosen.acquired)}
+    return {"seen": selections.offered(chosen), "queried": len(chosen.acquired)}
 
 
 def label(study: Study, images: pool.Pool, chosen: Selections, cycle: int) -> tuple[Study, pool.Pool]:
@@ -157,7 +153,7 @@ def label(study: Study, images: pool.Pool, chosen: Selections, cycle: int) -> tu
     Raises:
       ValueError: as `pool.label`, or if the images that were made are not with the selections.
     """
-    if of_cycle(study.config, cycle) != "synthesis":
+    if scenarios.of_cycle(study.config, cycle) != "synthesis":
         return study, pool.label(images, chosen.acquired)
     shape = (len(chosen.acquired), *study.train_set.images.shape[1:])
     if "source" not in chosen.details or chosen.details.get("images", np.empty(0)).shape != shape:
@@ -190,14 +186,11 @@ def show(study: Study, chosen: Selections, folder: Path) -> None:
     """Writes images that were made and queried as PNG, and queries.jsonl, which tells how each was made."""
     if "images" not in chosen.details:
         return
-    from PIL import Image
-
     lines = []
     for number, proposal in enumerate(chosen.acquired):
         recipe = {name: chosen.details[name][proposal].item() for name in synthesis.Recipe._fields}
-        file, content = f"{number:03d}.png", BytesIO()
-        Image.fromarray(chosen.details["images"][number].squeeze()).save(content, "png")
-        files.write(folder / file, content.getvalue())
+        file = f"{number:03d}.png"
+        files.write(folder / file, arrays.png(chosen.details["images"][number]))
         lines.append(
             {
                 "file": file,

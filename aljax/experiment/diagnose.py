@@ -5,17 +5,17 @@ import numpy as np
 from aljax.experiment.study import Study, key_of
 from aljax.records import diagnostics, files
 from aljax.records import directory as records
-from aljax.strategies import registry as strategies
+from aljax.strategies import STRATEGIES, Selection, View
 
 NEEDS = frozenset({"log_probs", "features", "labeled_features"})  # of the view
 
 
 def write(
     study: Study,
-    view: strategies.View,
+    view: View,
     subset: np.ndarray,
-    uncertainty: strategies.Selection,
-    diversity: strategies.Selection,
+    uncertainty: Selection,
+    diversity: Selection,
     trial: int,
     cycle: int,
 ) -> None:
@@ -31,7 +31,7 @@ def write(
       trial, cycle: where it belongs.
     """
     labels = np.asarray(study.train_set.labels)[subset]
-    random = strategies.random(key_of(study, trial, cycle, "diagnostics"), view, study.config["budget"])
+    random = STRATEGIES["random"](key_of(study, trial, cycle, "diagnostics"), view, study.config["budget"])
     batches = {"uncertainty": uncertainty.chosen, "diversity": diversity.chosen, "random": random.chosen}
     space = true_loss = None
     if view.features is not None:

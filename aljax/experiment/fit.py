@@ -16,8 +16,9 @@ from aljax.records import checkpoints
 from aljax.records.checkpoints import Progress
 from aljax.runtime import mesh
 from aljax.scenarios import pool
-from aljax.training import ensemble
-from aljax.training import step as train
+from aljax.training import ensemble, statistics
+from aljax.training.recipe import epochs_of
+from aljax.training.step import no_metrics
 
 
 def fit(
@@ -47,8 +48,7 @@ def fit(
     progress = checkpoints.latest(folder, cycle, like=fresh)
     if progress is None and study.config["warm_start"] and cycle > 1:
         before = before or fit(study, pools[:-1], trial, watch)
-        momentum = jax.tree.map(jnp.zeros_like, before.state.momentum)
-        progress = fresh._replace(state=before.state._replace(momentum=momentum))
+        progress = fresh._replace(state=ensemble.restarted(before.state, recipe=study.recipe))
     progress = progress or fresh
     while True:
         try:
@@ -66,9 +66,10 @@ def fresh_weights(study: Study, trial: int, cycle: int, attempt: int, part: str 
     state = ensemble.fresh(
         keys_of_members(study, trial, cycle, name + part),
         networks=study.networks,
+        recipe=study.recipe,
         image_shape=study.train_set.images.shape[1:],
     )
-    return Progress(attempt, 0, state, train.no_metrics())
+    return Progress(attempt, 0, state, no_metrics())
 
 
 def keys_of_members(study: Study, trial: int, cycle: int, name: str) -> jax.Array:
@@ -87,7 +88,11 @@ def fit_on(
     start: Progress,
     part: str = "",
 ) -> Progress:
-    """Trains on from `start` to the last epoch, with checkpoints in `folder`."""
+    """Trains on from `start` to the last epoch in effect, with checkpoints in `folder`.
+
+    A checkpoint holds what training left; where the statistics of batch normalization are recomputed, they
+    are whenever it is read.
+    """
     everywhere = mesh.everywhere(study.mesh)
     labeled, num_labeled = jax.device_put(
         (pool.padded(images, capacity(study)), np.int32(len(images.labeled))), everywhere
@@ -96,32 +101,34 @@ def fit_on(
     if study.config["shared_batches"]:
         keys = jnp.broadcast_to(keys[:1], keys.shape)
     progress = start._replace(state=jax.device_put(start.state, everywhere))
-    told, saved = start.epoch, time.monotonic()
+    epochs = epochs_of(study.recipe, len(images.labeled))
+    reported, saved = start.epoch, time.monotonic()
 
-    def tell() -> None:
-        nonlocal told
-        if progress.epoch > told:
-            watch.epoch_done(trial, cycle, progress.epoch, progress.metrics, part)
-            told = progress.epoch
+    def report() -> None:
+        nonlocal reported
+        if progress.epoch > reported:
+            watch.epoch_done(trial, cycle, progress.epoch, epochs, progress.metrics, part)
+            reported = progress.epoch
 
-    for epoch in range(start.epoch, study.recipe.epochs):
+    for epoch in range(start.epoch, epochs):
         state, metrics = ensemble.epoch(
             progress.state,
             study.train_set,
             labeled,
             num_labeled,
             np.int32(epoch),
+            np.int32(epochs),
             keys,
             networks=study.networks,
             recipe=study.recipe,
             sharding=mesh.spread(study.mesh),
         )
-        tell()  # of the epoch before this one, so that the device never waits for the host
+        report()  # of the epoch before this one, so that the device never waits for the host
         progress = Progress(start.attempt, epoch + 1, state, metrics)
         stop = watch.stop_requested
         overdue = time.monotonic() - saved > 60 * study.config["checkpoint_minutes"]
-        if stop or (overdue and progress.epoch < study.recipe.epochs):
-            tell()
+        if stop or (overdue and progress.epoch < epochs):
+            report()
             checkpoints.save(folder, cycle, progress)
             saved = time.monotonic()
         if stop:
@@ -131,6 +138,18 @@ def fit_on(
                 "the same command goes on from there",
             )
     if progress.epoch > start.epoch:
-        tell()
+        report()
         checkpoints.save(folder, cycle, progress)
-    return progress
+    if not study.recipe.precise_bn:
+        return progress
+    state = statistics.recomputed(
+        progress.state,
+        study.train_set,
+        labeled,
+        num_labeled,
+        keys[0],
+        networks=study.networks,
+        recipe=study.recipe,
+        sharding=mesh.spread(study.mesh),
+    )
+    return progress._replace(state=state)

@@ -7,30 +7,30 @@ train afresh on all labels, evaluate. In cycle 1 there is no model, and all sele
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import logging
 
-from aljax import agreement, pairs
+from aljax import agreement
 from aljax.config import check
 from aljax.errors import InvalidInputError, RunError
 from aljax.experiment import candidates as scenarios
 from aljax.experiment import diagnose as notes
-from aljax.experiment import monitor, roles, validation
+from aljax.experiment import monitor, roles, sanity, validation
 from aljax.experiment.fit import fit
-from aljax.experiment.study import Study, chunk, environment, local_mesh, prepare
+from aljax.experiment.study import Study, chunk, environment, local_mesh, prepare, steps_of
 from aljax.experiment.view import view_of
-from aljax.records import checkpoints, files, selections
+from aljax.records import checkpoints, files, places, selections
 from aljax.records import chosen as chosen_files
 from aljax.records import directory as records
-from aljax.report import make as report
+from aljax.report import make, terminal
 from aljax.runtime import mesh
 from aljax.scenarios import pool, stopping
 from aljax.strategies import registry as strategies
-from aljax.training import ensemble
-from aljax.training import step as train
+from aljax.training import ensemble, predict
 
 
 def run(config: Mapping[str, Any], workdir: str | Path) -> None:
@@ -46,25 +46,21 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
       Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
     """
     check(config)
+    strategies.check(config)
     workdir = Path(workdir)
     devices = local_mesh(config)
-    first = config["first_trial"]
-    plan = [
-        (trial, cycle)
-        for trial in range(first, first + config["trials"])
-        for cycle in range(1, config["cycles"] + 1)
-    ]
+    plan = places.plan(config)
     with records.opened(workdir, dict(config), environment(devices)):
         lines = records.completed(workdir, plan)
-        if len(lines) < len(records.shortened(plan, lines)):
+        if len(lines) < len(places.shortened(plan, lines)):
             study = prepare(config, workdir, devices)
-            refresh = report.Refresher(workdir)
-            with monitor.watching(study.recipe.epochs, plan, lines, workdir) as watch:
-                for trial in range(first, first + config["trials"]):
+            refresh = make.Refresher(workdir)
+            with monitor.watching(partial(steps_of, study), plan, lines, workdir) as watch:
+                for trial in places.trials(config):
                     done = [line for line in lines if line["trial"] == trial]
                     run_trial(study, trial, done, watch, refresh)
-            lines = records.completed(workdir, plan)
-        report.finish(workdir, lines)
+        make.report(workdir)
+        terminal.show(workdir)
 
 
 def run_trial(
@@ -91,7 +87,7 @@ def run_trial(
             scenarios.show(study, chosen, path.with_suffix(""))
             selections.save(path, chosen)
         try:
-            compared = agreement.measured(chosen.uncertainty, chosen.diversity, scenarios.offered(chosen))
+            compared = agreement.measured(chosen.uncertainty, chosen.diversity, selections.offered(chosen))
             study, images = scenarios.label(study, pools[-1], chosen, cycle)
             names, acquired = roles.names_of(study.config, cycle), roles.acquired(study.config, cycle)
             chosen_files.save(study.workdir, trial, cycle, chosen, names, acquired, study.ids)
@@ -121,11 +117,12 @@ def run_trial(
                 "subset_size": study.config["subset_size"],
                 **compared._asdict(),
                 **roles.recorded(study.config, cycle),
+                "ties": scenarios.ties_of(chosen),
                 **measured,
                 **scenarios.passed(study, chosen),
                 **judged,
             }
-            history.append(records.plain(line))
+            history.append(with_doubts(study, records.plain(line), training[-1]))
             record(study, history, chosen, clock)
             watch.cycle_done(history[-1])
             refresh()
@@ -142,9 +139,22 @@ def check_recorded(path: Path, line: files.Record, compared: agreement.Agreement
         )
 
 
+def with_doubts(study: Study, line: files.Record, trained: pool.Pool) -> files.Record:
+    """Returns a cycle's line with its `doubts`, each also logged; without any, the line as it is."""
+    labels, num_classes = np.asarray(study.train_set.labels), len(study.class_names)
+    labeled, test = (
+        np.bincount(of, minlength=num_classes)
+        for of in (labels[trained.labeled], np.asarray(study.test_set.labels))
+    )
+    found = sanity.doubts(line, labeled, test)
+    for doubt in found:
+        logging.warning("trial %d, cycle %d: %s", line["trial"], line["cycle"], doubt)
+    return {**line, "doubts": found} if found else line
+
+
 def evaluate(study: Study, progress: checkpoints.Progress) -> files.Record:
     """How good the trained model is, on the test set."""
-    accuracy, test_loss = train.evaluate(
+    accuracy, test_loss = predict.evaluate(
         ensemble.first(progress.state),
         study.test_set,
         networks=study.networks,
@@ -155,6 +165,7 @@ def evaluate(study: Study, progress: checkpoints.Progress) -> files.Record:
         "accuracy": accuracy,
         "test_loss": test_loss,
         "train_loss": progress.metrics.cross_entropy,
+        "epochs": progress.epoch,
         "retries": progress.attempt,
     }
 
@@ -166,7 +177,7 @@ def record(study: Study, history: list[files.Record], chosen: selections.Selecti
     if stopping.asked_for(rules):
         line["stopped"] = stopping.reason(history, rules, study.config["cycles"])
     place = {"trial": line["trial"], "cycle": line["cycle"]}
-    of_pairs = pairs.compare(chosen.compared, chosen.compared_scores, scenarios.offered(chosen))
+    of_pairs = agreement.compare_all(chosen.compared, chosen.compared_scores, selections.offered(chosen))
     files.append(study.workdir / "timings.jsonl", {**place, **clock.seconds})
     if of_pairs:
         files.append(study.workdir / "pairs.jsonl", *({**place, **pair} for pair in of_pairs))
@@ -205,6 +216,7 @@ def select(
     notes.write(offer.study, view, offer.rows, made["uncertainty"], made["diversity"], trial, cycle)
     clock.lap("diagnose")
     chosen = {role: offer.names[selection.chosen] for role, selection in made.items()}
+    details |= {f"ties/{role}": np.array(selection.ties, np.int32) for role, selection in made.items()}
     details |= scenarios.recipes_of(offer, made[roles.acquired(config, cycle)].chosen)
     if state is not None and config["stop"]["stability"]:
         details["stop_predictions"] = validation.predicted(study, state, validation.stop_set(study, trial))

@@ -7,7 +7,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from absl import logging
@@ -16,8 +16,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from aljax.errors import NonFiniteError
 from aljax.experiment.tensorboard import Curves
-from aljax.records.directory import shortened
 from aljax.records.files import Record
+from aljax.records.places import shortened
 from aljax.training.step import EpochMetrics
 
 TRAIN_CURVES = ("cross_entropy", "ranking_loss", "accuracy")  # a point per epoch
@@ -27,26 +27,34 @@ CYCLE_CURVES = ("C", "overlap", "accuracy", "test_loss")  # a point per cycle
 class Watch:
     """Follows a run; made by `watching`."""
 
-    def __init__(self, epochs: int, plan: Sequence[tuple[int, int]], workdir: Path, bar: Progress):
+    def __init__(
+        self,
+        steps_of: Callable[[int], int],
+        plan: Sequence[tuple[int, int]],
+        workdir: Path,
+        bar: Progress,
+    ):
         self.stop_requested = 0  # the number of the signal that asked for it
-        self._epochs = epochs
+        self._steps_of = steps_of
         self._plan = plan
         self._workdir = workdir
         self._bar = bar
-        # A cycle takes about as long as it has labels, which is as its number.
-        self._cycles = bar.add_task("all cycles", total=sum(cycle for _, cycle in plan))
-        self._epochs_bar = bar.add_task("compiling", total=epochs)
+        self._cycles = bar.add_task("all cycles", total=self._total())
+        self._epochs_bar = bar.add_task("compiling", total=None)
         self._done = 0
         self._started: tuple[float, int] | None = None
         self._curves: dict[int, Curves] = {}
+        self._epochs: dict[tuple[int, int], int] = {}  # of each trial and cycle that is complete
 
     def skip(self, lines: Sequence[Record]) -> None:
         """Counts cycles as done that were recorded before."""
         for line in lines:
             self._count(line)
 
-    def epoch_done(self, trial: int, cycle: int, epoch: int, metrics: EpochMetrics, part: str = "") -> None:
-        """Shows an epoch (counted from 1); raises NonFiniteError where its loss or weights were not finite.
+    def epoch_done(
+        self, trial: int, cycle: int, epoch: int, epochs: int, metrics: EpochMetrics, part: str = ""
+    ) -> None:
+        """Shows an epoch (from 1) of `epochs`; raises NonFiniteError if its loss or weights are not finite.
 
         A `part` is a training beside the cycle's main one, and has no curves.
         """
@@ -55,22 +63,24 @@ class Watch:
                 f"trial {trial}{part}, cycle {cycle}, epoch {epoch}, step {bad_step}: "
                 "the loss or a weight is not finite"
             )
-        self._bar.update(self._epochs_bar, completed=epoch, description=f"epoch {epoch} of {self._epochs}")
+        self._bar.update(
+            self._epochs_bar, completed=epoch, total=epochs, description=f"epoch {epoch} of {epochs}"
+        )
         self._bar.update(
             self._cycles,
-            completed=self._done + cycle * epoch / self._epochs,
+            completed=self._done + self._steps_of(cycle) * epoch / epochs,
             description=f"trial {trial}, cycle {cycle}; all cycles",
         )
         if part:
             return
-        step = (cycle - 1) * self._epochs + epoch
+        step = self._epochs_before(trial, cycle) + epoch
         values = {f"train/{name}": float(getattr(metrics, name)) for name in TRAIN_CURVES}
         self._curves_of(trial, step).add(step, values)
 
     def cycle_done(self, line: Record) -> None:
         """Shows a complete cycle by its record."""
         self._count(line)
-        step = line["cycle"] * self._epochs
+        step = self._epochs_before(line["trial"], line["cycle"] + 1)
         curves = self._curves_of(line["trial"], step)
         curves.add(step, {f"cycle/{name}": line[name] for name in CYCLE_CURVES if line[name] is not None})
         curves.flush()
@@ -87,16 +97,23 @@ class Watch:
             self._bar.console.print(text, highlight=False)
 
     def _count(self, line: Record) -> None:
-        self._done += line["cycle"]
+        self._done += self._steps_of(line["cycle"])
+        self._epochs[line["trial"], line["cycle"]] = line["epochs"]
         if line.get("stopped"):
             self._plan = shortened(self._plan, [line])
-        total = sum(cycle for _, cycle in self._plan)
-        self._bar.update(self._cycles, completed=self._done, total=total)
+        self._bar.update(self._cycles, completed=self._done, total=self._total())
 
     def close(self) -> None:
         """Writes out what TensorBoard files still lack."""
         for curves in self._curves.values():
             curves.close()
+
+    def _total(self) -> int:
+        return sum(self._steps_of(cycle) for _, cycle in self._plan)
+
+    def _epochs_before(self, trial: int, cycle: int) -> int:
+        """Counts a trial's epochs in the cycles before `cycle`: the place of its points in the curves."""
+        return sum(epochs for (of, number), epochs in self._epochs.items() if of == trial and number < cycle)
 
     def _curves_of(self, trial: int, step: int) -> Curves:
         if trial not in self._curves:
@@ -109,18 +126,21 @@ class Watch:
             self._started = now, self._done
             return ""
         since, done = self._started
-        left = (now - since) / (self._done - done) * (sum(cycle for _, cycle in self._plan) - self._done)
+        left = (now - since) / (self._done - done) * (self._total() - self._done)
         return f"; about {left / 60:.0f} min left" if left >= 90 else f"; about {left:.0f} s left"
 
 
 @contextlib.contextmanager
 def watching(
-    epochs: int, plan: Sequence[tuple[int, int]], lines: Sequence[Record], workdir: Path
+    steps_of: Callable[[int], int],
+    plan: Sequence[tuple[int, int]],
+    lines: Sequence[Record],
+    workdir: Path,
 ) -> Iterator[Watch]:
     """Follows the run of a plan, some lines of which are recorded already.
 
     Args:
-      epochs: in a cycle.
+      steps_of: how many steps the training of a cycle takes, by its number: the time that it takes.
       plan: every (trial, cycle).
       lines: the records so far.
       workdir: the run directory, for TensorBoard files.
@@ -133,7 +153,7 @@ def watching(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        watch = Watch(epochs, plan, workdir, bar)
+        watch = Watch(steps_of, plan, workdir, bar)
         watch.skip(lines)
         with _signals_noted(watch):
             try:

@@ -12,17 +12,19 @@ import numpy as np
 from jax.sharding import Mesh
 
 import aljax
+from aljax import models
 from aljax.config import check_fits
 from aljax.data import dataset as data
 from aljax.errors import InvalidInputError
 from aljax.experiment import roles
-from aljax.models import resnet18 as models
 from aljax.records import chosen, files
 from aljax.records import directory as records
 from aljax.records.files import Record
 from aljax.runtime import mesh
 from aljax.strategies import registry as strategies
-from aljax.training import step as train
+from aljax.training import optimizers, schedules
+from aljax.training import recipe as recipes
+from aljax.training.step import Examples, Networks
 
 
 class Study(NamedTuple):
@@ -30,18 +32,26 @@ class Study(NamedTuple):
 
     config: Mapping[str, Any]
     workdir: Path
-    networks: train.Networks
-    recipe: train.Recipe
+    networks: Networks
+    recipe: recipes.Recipe
     mesh: Mesh
-    train_set: train.Examples  # followed, where images are made, by room for them
-    test_set: train.Examples
+    train_set: Examples  # followed, where images are made, by room for them
+    test_set: Examples
     key: jax.Array
     ids: tuple[str, ...]  # of the N images of the train split
     class_names: tuple[str, ...]
 
 
 def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
-    """Loads the data set and puts it on the devices."""
+    """Looks up the network, the optimizer and the schedule, loads the data set and puts it on the devices.
+
+    Raises:
+      InvalidInputError: if the config names what does not exist, or the data cannot be used.
+    """
+    models.find(config["model"]["name"])
+    recipe = recipes.from_config(config["train"])
+    optimizers.check(recipe)
+    schedules.check(recipe)
     dataset = data.load(**config["dataset"])
     check_fits(config, len(dataset.train.labels))
     records.check_same(workdir, "data_sha256", data.digest(dataset))
@@ -52,7 +62,7 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
     mean, std = data.channel_statistics(dataset.train.images)
     more = room(config)
     train_set, test_set = (
-        train.Examples(*jax.device_put((images, labels, mean, std), mesh.everywhere(devices)))
+        Examples(*jax.device_put((images, labels, mean, std), mesh.everywhere(devices)))
         for images, labels in (
             (_padded(dataset.train.images, more), _padded(dataset.train.labels, more)),
             (dataset.test.images, dataset.test.labels),
@@ -61,12 +71,13 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
     dtype = config["model"]["dtype"]
     if dtype == "auto":
         dtype = "float32" if devices.devices.flat[0].platform == "cpu" else "bfloat16"
-    backbone = models.ResNet18(len(dataset.class_names), config["model"]["width"], jnp.dtype(dtype))
+    model = {**config["model"], "dtype": jnp.dtype(dtype)}
+    backbone = models.build(len(dataset.class_names), model, train_set.images.shape[1:])
     return Study(
         config=config,
         workdir=workdir,
-        networks=train.Networks(backbone, models.LossPredictor()),
-        recipe=recipe_of(config["train"]),
+        networks=Networks(backbone, models.LossPredictor(initialization=model["initialization"])),
+        recipe=recipe,
         mesh=devices,
         train_set=train_set,
         test_set=test_set,
@@ -76,19 +87,8 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
     )
 
 
-def recipe_of(settings: Mapping[str, Any]) -> train.Recipe:
-    """Returns the recipe that the config's `train` group describes, shares of the epochs as epochs."""
-
-    def epoch(value: float) -> int:
-        return round(value * settings["epochs"] if value < 1 else value)
-
-    known = {name: settings[name] for name in train.Recipe._fields}
-    known["milestones"] = tuple(epoch(value) for value in settings["milestones"])
-    return train.Recipe(**{**known, "detach_epoch": epoch(settings["detach_epoch"])})
-
-
 def room(config: Mapping[str, Any]) -> int:
-    """How many images a trial may make: those that are labeled, and the proposals of a cycle."""
+    """Counts the images that a trial may make: those that are labeled, and the proposals of a cycle."""
     if config["scenario"] != "synthesis":
         return 0
     return (config["cycles"] - 1) * config["budget"] + config["subset_size"]
@@ -99,23 +99,28 @@ def _padded(rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def key_of(study: Study, trial: int, cycle: int, name: str) -> jax.Array:
-    """The key of one use of randomness: each trial, cycle and name has its own."""
+    """Returns the key of one use of randomness: each trial, cycle and name has its own."""
     key = jax.random.fold_in(study.key, np.uint32(zlib.crc32(name.encode())))
     return jax.random.fold_in(jax.random.fold_in(key, trial), cycle)
 
 
 def capacity(study: Study) -> int:
-    """The most images that are ever labeled."""
+    """Returns the most images that are ever labeled."""
     return study.config["cycles"] * study.config["budget"]
 
 
+def steps_of(study: Study, cycle: int) -> int:
+    """Counts the steps of a cycle's training, if none of its labeled images is held out."""
+    return recipes.steps_of(study.recipe, cycle * study.config["budget"])
+
+
 def chunk(study: Study) -> int:
-    """Images scored in one pass; a multiple of the number of devices, as the batch is."""
+    """Counts the images scored in one pass; a multiple of the number of devices, as the batch is."""
     return 4 * study.recipe.batch_size
 
 
 def local_mesh(config: Mapping[str, Any]) -> Mesh:
-    """The devices of this host that the config asks for."""
+    """Returns the devices of this host that the config asks for."""
     batch_size = config["train"]["batch_size"]
     try:
         return mesh.local(config["devices"], batch_size, batch_size * config["dataset"]["image_size"] ** 2)
@@ -126,7 +131,7 @@ def local_mesh(config: Mapping[str, Any]) -> Mesh:
 
 
 def environment(devices: Mesh) -> Record:
-    """What a run's numbers depend on beside its config."""
+    """Returns the versions and the devices, on which a run's numbers depend beside its config."""
     versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax")}
     kind = devices.devices.flat[0].device_kind
     return {"versions": {**versions, "aljax": aljax.__version__}, "device": f"{devices.size} x {kind}"}

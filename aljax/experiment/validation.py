@@ -6,14 +6,14 @@ Shapes: n labeled images, B in a batch.
 import jax
 import numpy as np
 
-from aljax import scoring
 from aljax.experiment import monitor
 from aljax.experiment.fit import fit
 from aljax.experiment.study import Study, capacity, chunk, key_of
 from aljax.records.files import Record
 from aljax.runtime import mesh
 from aljax.scenarios import pool, stopping
-from aljax.training import step as train
+from aljax.training.predict import classes_of
+from aljax.training.step import TrainState
 
 
 def hold_out(key: jax.Array, batch: np.ndarray, fraction: float, labeled: int, held: int) -> np.ndarray:
@@ -69,7 +69,7 @@ def without(images: pool.Pool, held: np.ndarray) -> pool.Pool:
 
 def judge(
     study: Study,
-    state: train.TrainState,
+    state: TrainState,
     pools: list[pool.Pool],
     held: np.ndarray,
     before: np.ndarray | None,
@@ -120,15 +120,15 @@ def stop_set(study: Study, trial: int) -> np.ndarray:
     return np.asarray(shuffled, np.int32)[: study.config["subset_size"]]
 
 
-def hits(study: Study, state: train.TrainState, rows: np.ndarray) -> int:
+def hits(study: Study, state: TrainState, rows: np.ndarray) -> int:
     """How many images' classes a model predicts."""
     return int(np.sum(predicted(study, state, rows) == np.asarray(study.train_set.labels)[rows]))
 
 
-def predicted(study: Study, state: train.TrainState, rows: np.ndarray) -> np.ndarray:
+def predicted(study: Study, state: TrainState, rows: np.ndarray) -> np.ndarray:
     """The classes that a model predicts of images, [n] int32; compiled once for all `rows` [n]."""
     size = max(capacity(study), study.config["subset_size"])
-    classes = scoring.classes_of(
+    classes = classes_of(
         state,
         study.train_set,
         np.pad(rows, (0, size - len(rows))),

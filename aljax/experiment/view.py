@@ -2,22 +2,21 @@
 
 from collections.abc import Set
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aljax import scoring
 from aljax.errors import RunError
 from aljax.experiment.study import Study, capacity, chunk
 from aljax.runtime import mesh
 from aljax.scenarios import pool
-from aljax.strategies import registry as strategies
-from aljax.training import step as train
+from aljax.strategies import View
+from aljax.training.predict import outputs_of
+from aljax.training.step import TrainState
 
 
 def view_of(
-    study: Study, images: pool.Pool, subset: np.ndarray, state: train.TrainState | None, wanted: Set[str]
-) -> strategies.View:
+    study: Study, images: pool.Pool, subset: np.ndarray, state: TrainState | None, wanted: Set[str]
+) -> View:
     """A view of a sub-pool.
 
     Args:
@@ -33,10 +32,10 @@ def view_of(
     Raises:
       RunError: if an output is not finite.
     """
-    view = strategies.View(len(subset), study.mesh, len(images.labeled))
+    view = View(len(subset), study.mesh, len(images.labeled))
     if state is None:
         return view
-    outputs = scoring.outputs_of(
+    outputs = outputs_of(
         state,
         study.train_set,
         subset,
@@ -51,19 +50,3 @@ def view_of(
         if not jnp.isfinite(values).all():
             raise RunError(f"{name} of the sub-pool are not finite")
     return view._replace(**outputs)
-
-
-def restricted(view: strategies.View, positions: np.ndarray) -> strategies.View:
-    """The view of some of the images alone, [m] of its M positions."""
-
-    def of(values: jax.Array | None) -> jax.Array | None:
-        return None if values is None else values[positions]
-
-    members = view.member_log_probs
-    return view._replace(
-        subset_size=len(positions),
-        log_probs=of(view.log_probs),
-        predicted_loss=of(view.predicted_loss),
-        features=of(view.features),
-        member_log_probs=None if members is None else members[:, positions],
-    )

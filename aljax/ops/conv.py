@@ -13,6 +13,7 @@ Shapes: B examples, H x W pixels in, I x J pixels out, h x w window, C channels 
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,7 @@ Pair = tuple[int, int]
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv(x: jax.Array, kernel: jax.Array, strides: Pair, padding: tuple[Pair, Pair]) -> jax.Array:
-    """The two-dimensional convolution of deep learning (a cross-correlation).
+    """Returns the two-dimensional convolution of deep learning (a cross-correlation).
 
     Args:
       x: images, [B, H, W, C].
@@ -115,9 +116,27 @@ def _patches_value(x, kernel, *, strides, padding):
 
 
 def for_flax(
-    x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Sequence[Pair], **_: object
+    lhs: jax.Array,
+    rhs: jax.Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[Pair],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    **options: Any,
 ) -> jax.Array:
-    """`conv` as flax.linen.Conv calls it; the networks here neither dilate nor group."""
-    down, across = strides
-    vertical, horizontal = padding
-    return conv(x, kernel, (down, across), (vertical, horizontal))
+    """Returns the convolution as flax.linen.Conv asks for it, to be its `conv_general_dilated`.
+
+    It is `conv` for two dimensions without dilation, groups or a precision of their own, and else that of
+    `jax.lax.conv_general_dilated`, whose arguments these are.
+    """
+    dilated = bool({*(lhs_dilation or ()), *(rhs_dilation or ())} - {1})
+    grouped = options.get("feature_group_count", 1) != 1
+    if lhs.ndim != 4 or dilated or grouped or options.get("precision") is not None:
+        return lax.conv_general_dilated(
+            lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation, **options
+        )
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], window_strides, padding)
+    (top, bottom), (left, right) = padding
+    down, across = window_strides
+    return conv(lhs, rhs, (down, across), ((top, bottom), (left, right)))

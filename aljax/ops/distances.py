@@ -1,4 +1,4 @@
-"""Which points lie near which: Euclidean distances in blocks, so that no matrix of all is kept.
+"""Euclidean distances between points in blocks, so that no matrix of all of them is kept.
 
 Shapes: P and Q points, D dimensions.
 """
@@ -10,10 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 
 BLOCK = 2048  # rows and columns: 16 MiB of distances at a time
+EXPONENT = 50  # (2 x 2^50)^2, summed over up to 2^23 dimensions, stays within float32
+
+
+def power_of_two(largest: float, exponent: int = EXPONENT) -> np.float32:
+    """Returns the power of 2 that scales `largest` to about 2^exponent, so that its squares fit in float32.
+
+    Multiplying by it is exact, and distances compare as before. 1 for 0; at most 2^126.
+    """
+    return np.float32(2.0 ** min(exponent - np.frexp(largest)[1], 126)) if largest else np.float32(1)
 
 
 def blocks(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
-    """The distances between `left` [P, D] and `right` [Q, D], block by block.
+    """Computes the distances between `left` [P, D] and `right` [Q, D], block by block.
 
     Both are measured from the mean of `right`, as the rounding of float32 grows with the
     distance from the origin: two points of equal coordinates may be up to about 1e-3 of
@@ -22,6 +31,8 @@ def blocks(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[slice, slice, 
     Yields:
       Rows of left, rows of right, and the distances between them, [p, q] float32.
     """
+    scale = power_of_two(max(np.abs(points).max(initial=0) for points in (left, right)))
+    left, right = left * scale, right * scale
     origin = right.mean(axis=0)
     left, right = left - origin, right - origin
     for row in range(0, len(left), BLOCK):
@@ -29,11 +40,11 @@ def blocks(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[slice, slice, 
         for column in range(0, len(right), BLOCK):
             columns = right[column : column + BLOCK]
             values = np.asarray(_distances(_filled(rows), _filled(columns)))[: len(rows), : len(columns)]
-            yield slice(row, row + len(rows)), slice(column, column + len(columns)), values
+            yield slice(row, row + len(rows)), slice(column, column + len(columns)), values / scale
 
 
 def _filled(points: np.ndarray) -> np.ndarray:
-    """Points padded to one of few lengths, so that one trace serves nearly all blocks."""
+    """Pads points to one of few lengths, so that one trace serves nearly all blocks."""
     length = min(BLOCK, 1 << max(len(points) - 1, 0).bit_length())
     return np.pad(points, ((0, length - len(points)), (0, 0))).astype(np.float32)
 

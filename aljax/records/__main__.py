@@ -1,10 +1,13 @@
 """Checks a run directory: python -m aljax.records verify RUN_DIR."""
 
+import argparse
 import sys
 
-from absl import logging
+from aljax.cli import verify
 
-from aljax.records import verify
-
-logging.set_verbosity(logging.ERROR)  # what is damaged is said in one line
-sys.exit(verify.main(sys.argv[1:]))
+parser = argparse.ArgumentParser(
+    prog="python -m aljax.records", description=verify.DESCRIPTION, epilog=verify.STATUS
+)
+parser.add_argument("command", choices=["verify"])
+parser.add_argument("run_dir", help="the run directory")
+sys.exit(verify.main([parser.parse_args().run_dir]))

@@ -1,7 +1,7 @@
-"""Training saved on the way, so that a cycle goes on where it was interrupted.
+"""Checkpoints inside a cycle, from which interrupted training goes on.
 
-A checkpoint is one vector, written by orbax into a folder whose name tells how far training
-had come and ends in the vector's SHA-256, so that a damaged one is told from its name.
+A checkpoint is one vector, written by orbax into a folder. The folder's name holds the cycle, the
+attempt and the epoch, and ends in the vector's SHA-256, by which damage is recognized.
 """
 
 import contextlib
@@ -9,32 +9,27 @@ import hashlib
 import re
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from absl import logging
-from jax.flatten_util import ravel_pytree
 
-from aljax.errors import RunError
-from aljax.training.step import EpochMetrics, TrainState
+from aljax.errors import RunError, first_line
 
 NAME = re.compile(r"cycle-(\d+)-attempt-(\d+)-epoch-(\d+)-([0-9a-f]{16})")
 
 
 class Progress(NamedTuple):
-    """How far the training of one cycle has come."""
+    """The training of one cycle, after some of its epochs."""
 
     attempt: int  # from 0; each has other weights to begin with
     epoch: int  # epochs trained
-    state: TrainState
-    metrics: EpochMetrics  # of the last of them
+    state: Any  # arrays: a train state
+    metrics: Any  # of the last epoch, scalars
 
 
 class Damaged(Exception):
-    """A checkpoint that is not what was written."""
+    """Reports a checkpoint whose content is not what was written."""
 
 
 def save(folder: Path, cycle: int, progress: Progress) -> None:
@@ -43,6 +38,10 @@ def save(folder: Path, cycle: int, progress: Progress) -> None:
     Raises:
       RunError: if it could not be written; the older ones stay.
     """
+    import jax
+    import orbax.checkpoint as ocp
+    from jax.flatten_util import ravel_pytree
+
     vector = np.asarray(ravel_pytree(jax.device_get((progress.state, progress.metrics)))[0])
     name = f"cycle-{cycle:02d}-attempt-{progress.attempt}-epoch-{progress.epoch:04d}-{_digest(vector)}"
     path = folder.absolute() / name
@@ -52,13 +51,16 @@ def save(folder: Path, cycle: int, progress: Progress) -> None:
     except Exception as error:  # orbax wraps the system's errors in its own, of several kinds
         reason = re.search(r": ([^:]+) \[os_error_code", str(error))
         raise RunError(
-            f"{path}: could not be written ({reason[1] if reason else _first_line(error)})"
+            f"{path}: could not be written ({reason[1] if reason else first_line(error)})"
         ) from error
     _remove_all_but(path)
 
 
 def latest(folder: Path, cycle: int, like: Progress) -> Progress | None:
-    """The newest intact checkpoint of `cycle` in `folder`, with shapes as in `like`, or None."""
+    """Loads the newest intact checkpoint of `cycle` in `folder`, with shapes as in `like`; else None."""
+    import jax.numpy as jnp
+    from jax.flatten_util import ravel_pytree
+
     template, unravel = ravel_pytree((like.state, like.metrics))
     found = [(NAME.fullmatch(path.name), path) for path in folder.glob("cycle-*")]
     named = [
@@ -69,7 +71,7 @@ def latest(folder: Path, cycle: int, like: Progress) -> Progress | None:
             vector = read(path)
             if vector.shape != template.shape:
                 raise Damaged(f"it holds {vector.size} numbers, not {template.size}")
-            _remove_all_but(path)  # what a kill left
+            _remove_all_but(path)  # the remains of a killed process
             return Progress(attempt, epoch, *unravel(jnp.asarray(vector)))
         except Damaged as error:
             logging.warning("%s: damaged, and not used (%s)", path, error)
@@ -77,16 +79,18 @@ def latest(folder: Path, cycle: int, like: Progress) -> Progress | None:
 
 
 def read(path: Path) -> np.ndarray:
-    """The vector of one checkpoint.
+    """Loads the vector of one checkpoint.
 
     Raises:
       Damaged: if it cannot be read, or its checksum is not the one in its name.
     """
+    import orbax.checkpoint as ocp
+
     try:
         with ocp.PyTreeCheckpointer() as checkpointer:
             vector = np.asarray(checkpointer.restore(path.absolute())["vector"])
     except Exception as error:  # a damaged file makes orbax raise almost anything
-        raise Damaged(_first_line(error)) from error
+        raise Damaged(first_line(error)) from error
     match = NAME.fullmatch(path.name)
     if match is None or _digest(vector) != match[4]:
         raise Damaged("its checksum differs")
@@ -103,7 +107,3 @@ def _remove_all_but(kept: Path) -> None:
 
 def _digest(vector: np.ndarray) -> str:
     return hashlib.sha256(vector.tobytes()).hexdigest()[:16]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from aljax.records import files
+from aljax.records import files, places
 from aljax.records.selections import Selections
 
 
 def path_of(workdir: Path, trial: int, cycle: int) -> Path:
     """Returns where the chosen images of a cycle are listed."""
-    return workdir / "chosen" / f"trial-{trial:02d}" / f"cycle-{cycle:02d}.csv"
+    return places.file_of(workdir / "chosen", trial, cycle, ".csv")
 
 
 def content(selected: Selections, names: Mapping[str, str], acquired: str, ids: Sequence[str]) -> bytes:
@@ -60,7 +60,7 @@ def ids_of(selected: Selections, ids: Sequence[str], trial: int, cycle: int) -> 
     """
     if "images" not in selected.details:
         return ids
-    folder = f"selections/trial-{trial:02d}/cycle-{cycle:02d}"
+    folder = places.file_of(Path("selections"), trial, cycle, "").as_posix()
     made = {int(proposal): f"{folder}/{row:03d}.png" for row, proposal in enumerate(selected.acquired)}
     return [made.get(proposal, f"proposal {proposal}") for proposal in range(len(selected.subset))]
 

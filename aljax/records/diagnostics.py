@@ -1,35 +1,32 @@
-"""What two selections are like: how far from the labeled images, how hard, of which classes.
+"""Diagnostics of two selections: their distance from the labeled images, their difficulty, their classes.
 
 Measured on the host when a selection is made, and stored for the report.
 
 Shapes: M images in the sub-pool, B in a selection, n labeled images, D features, K classes.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import entropy
-from sklearn.decomposition import PCA
-from sklearn.metrics import pairwise_distances_argmin_min
 
-from aljax import pairs
+from aljax import agreement
+from aljax.records import arrays, places
 
 NEITHER, UNCERTAINTY, DIVERSITY, BOTH = range(4)  # who selected an image
 SHOWN = 12  # images of each group that a gallery keeps
 
 
 class Geometry(NamedTuple):
-    """How the sub-pool lies around the labeled images, in the space of the features."""
+    """The sub-pool among the labeled images, in the space of the features."""
 
     features: np.ndarray  # [M, D] float32
     distance: np.ndarray  # to the nearest labeled image, [M]
 
 
 class Gallery(NamedTuple):
-    """What the report shows of a cycle's images, so that it needs no data set."""
+    """A cycle's images as the report shows them, without the data set."""
 
     coordinates: np.ndarray  # of the sub-pool, along its first two principal components, [M, 2] float32
     distance: np.ndarray  # to the nearest labeled image, [M] float32
@@ -42,18 +39,20 @@ class Gallery(NamedTuple):
 
 
 def geometry(features: np.ndarray, centers: np.ndarray) -> Geometry:
-    """Euclidean distances to the nearest center.
+    """Measures the Euclidean distances to the nearest center.
 
     Args:
       features: of the sub-pool, [M, D].
       centers: features of the labeled images, [n, D], n at least 1.
     """
+    from sklearn.metrics import pairwise_distances_argmin_min
+
     features, centers = (np.asarray(x, np.float32) for x in (features, centers))
     return Geometry(features, pairwise_distances_argmin_min(features, centers)[1])
 
 
 def distances(space: Geometry, batches: Mapping[str, np.ndarray]) -> dict[str, dict[str, float | None]]:
-    """Distances of batches, and what they cover once they are labeled.
+    """Measures the distances of batches, and the coverage once they are labeled.
 
     Args:
       space: the geometry.
@@ -64,6 +63,8 @@ def distances(space: Geometry, batches: Mapping[str, np.ndarray]) -> dict[str, d
       "pool" the mean over the sub-pool, which a random batch has on average. "radius": the largest
       distance in the sub-pool to the nearest labeled image, "before" any batch and after each.
     """
+    from sklearn.metrics import pairwise_distances_argmin_min
+
     distance: dict[str, float | None] = {"pool": float(space.distance.mean())}
     radius: dict[str, float | None] = {"before": float(space.distance.max())}
     for name, batch in batches.items():
@@ -77,7 +78,7 @@ def distances(space: Geometry, batches: Mapping[str, np.ndarray]) -> dict[str, d
 
 
 def balance(labels: np.ndarray, batches: Mapping[str, np.ndarray], num_classes: int) -> dict[str, Any]:
-    """How many images of each class the sub-pool and each batch hold, and the entropy of that.
+    """Counts the images of each class in the sub-pool and in each batch, and returns the entropy of each.
 
     Args:
       labels: of the sub-pool, [M].
@@ -87,6 +88,8 @@ def balance(labels: np.ndarray, batches: Mapping[str, np.ndarray], num_classes: 
     Returns:
       "classes": K counts for the "pool" and each batch; "entropy": of their shares, in nats.
     """
+    from scipy.stats import entropy
+
     counts = {
         name: np.bincount(held, minlength=num_classes)
         for name, held in {"pool": labels, **{name: labels[batch] for name, batch in batches.items()}}.items()
@@ -106,7 +109,7 @@ def measure(
     scores: np.ndarray | None = None,
     true_loss: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """All that diagnostics.jsonl holds of one cycle.
+    """Returns the measures of one cycle's line in diagnostics.jsonl.
 
     Args:
       labels: of the sub-pool, [M].
@@ -118,10 +121,10 @@ def measure(
 
     Returns:
       See `distances` and `balance`; "spearman": of the scores with "loss" and with "distance".
-      What there is no model or no score for is None.
+      A measure that needs a model or scores is None without.
     """
     spearman = {
-        name: None if scores is None or other is None else pairs.spearman(scores, other)
+        name: None if scores is None or other is None else agreement.spearman(scores, other)
         for name, other in (("loss", true_loss), ("distance", None if space is None else space.distance))
     }
     empty = {"distance": None, "radius": None}
@@ -142,7 +145,7 @@ def gallery(
     space: Geometry,
     scores: np.ndarray,
 ) -> Gallery:
-    """What to keep of a cycle's images; `images` is empty yet, and belongs to `shown`.
+    """Collects the gallery of a cycle; its `images`, those at `shown`, are still to be added.
 
     Args:
       labels: of the sub-pool, [M].
@@ -171,7 +174,9 @@ def gallery(
 
 
 def plane(features: np.ndarray) -> np.ndarray:
-    """The features [M, D] along their first two principal components, [M, 2] float32."""
+    """Projects features [M, D] on their first two principal components, [M, 2] float32."""
+    from sklearn.decomposition import PCA
+
     components = min(2, *features.shape)
     with np.errstate(invalid="ignore"):  # where all features are the same
         found = PCA(components, svd_solver="covariance_eigh").fit_transform(features)
@@ -179,25 +184,23 @@ def plane(features: np.ndarray) -> np.ndarray:
 
 
 def path_of(workdir: Path, trial: int, cycle: int) -> Path:
-    """Where the gallery of one cycle lies."""
-    return workdir / "gallery" / f"trial-{trial:02d}" / f"cycle-{cycle:02d}.npz"
+    """Returns the path of the gallery of one cycle."""
+    return places.file_of(workdir / "gallery", trial, cycle)
 
 
 def packed(kept: Gallery) -> bytes:
-    """A gallery as the content of its file; equal galleries give equal bytes."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **kept._asdict())
-    return buffer.getvalue()
+    """Returns a gallery as the content of its file; equal galleries give equal bytes."""
+    return arrays.packed(kept._asdict(), compressed=True)
 
 
 def unpacked(path: Path) -> Gallery:
-    """A gallery from its file.
+    """Loads a gallery from its file.
 
     Raises:
       ValueError: if it is damaged.
     """
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            return Gallery(*(arrays[name] for name in Gallery._fields))
-    except Exception as error:  # of a damaged archive, almost any kind
+        stored = arrays.unpacked(path)
+        return Gallery(*(stored[name] for name in Gallery._fields))
+    except (ValueError, KeyError) as error:
         raise ValueError(f"damaged ({error})") from error

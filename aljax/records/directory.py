@@ -1,4 +1,4 @@
-"""The run directory: what a run has found, written so that nothing is lost or counted twice.
+"""The run directory: the records of a run, written so that none is lost or counted twice.
 
 A (trial, cycle) is complete when its line stands in cycles.jsonl.
 """
@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from absl import logging
 
@@ -18,31 +18,32 @@ from aljax.config import flatten
 from aljax.errors import InvalidInputError, RunError
 from aljax.records import selections
 from aljax.records.files import PARTIAL, Record, append, encoded, read_lines, write
+from aljax.records.places import Place, place_of, shortened
 
-# What ran, not what was asked for: a run may be continued where these differ.
+# In config.json: versions and device, which may differ when a run is continued.
 ENVIRONMENT = ("versions", "device")
 
-# Lines of each cycle that are written before the line in cycles.jsonl that completes it.
+# Files with lines of each cycle, written before the line of cycles.jsonl that completes it.
 SIDE_FILES = ("timings.jsonl", "pairs.jsonl")
 
-DIAGNOSTICS = "diagnostics.jsonl"  # a line of each cycle, written before its selections are
+DIAGNOSTICS = "diagnostics.jsonl"  # a line of each cycle, written before its selections
 
-# In config.json: digests of what the config only names, and what they are of.
+# In config.json: digests of inputs that the config names without holding them.
 DIGESTS = {"data_sha256": "the data set", "strategies_sha256": "a strategy's file"}
 
 
 @contextlib.contextmanager
 def opened(workdir: Path, config: Record, environment: Record) -> Iterator[None]:
-    """Holds the run directory for this process alone, made if it is new.
+    """Creates the run directory if needed, and locks it for this process.
 
     Args:
       workdir: the run directory.
       config: every field of the config.
-      environment: versions and device, by the names in `ENVIRONMENT`.
+      environment: versions and device, under the names in `ENVIRONMENT`.
 
     Raises:
-      InvalidInputError: if another process holds it, it was made with another config, or it cannot be
-        written.
+      InvalidInputError: if another process holds the lock, the stored config differs, or the directory
+        cannot be written.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -77,7 +78,7 @@ def _take(lock: IO[bytes], workdir: Path) -> None:
 
 
 def _begin(workdir: Path, config: Record, environment: Record) -> None:
-    """Writes the config, or compares it with the one that is there; removes what a kill left."""
+    """Writes the config, or compares it with the stored one; removes the remains of a killed process."""
     path = workdir / "config.json"
     cycles = workdir / "cycles.jsonl"
     begun = any(workdir.glob("selections/*/*")) or (cycles.exists() and cycles.stat().st_size > 0)
@@ -137,7 +138,7 @@ def _check_same_config(path: Path, stored: Record, config: Record, environment: 
 
 
 def check_same(workdir: Path, field: str, digest: str) -> None:
-    """Notes a digest in config.json; refuses another one later on.
+    """Stores a digest in config.json; refuses another one later on.
 
     Args:
       workdir: the run directory.
@@ -165,29 +166,18 @@ def _shown(fields: Record, name: str) -> str:
     return repr(fields[name]) if name in fields else "absent"
 
 
-def shortened(plan: Sequence[tuple[int, int]], lines: Sequence[Record]) -> list[tuple[int, int]]:
-    """A plan without the cycles after one whose line says why its trial `stopped`."""
-    ends = {place[0]: place[1] for line in lines if line.get("stopped") and (place := place_of(line)) in plan}
-    return [(trial, cycle) for trial, cycle in plan if cycle <= ends.get(trial, cycle)]
+def completed(workdir: Path, plan: Sequence[Place]) -> list[Record]:
+    """Reads the lines of cycles.jsonl, and removes a half-written last one.
 
-
-def place_of(line: Record) -> tuple[Any, Any]:
-    """The trial and the cycle of a line."""
-    return line.get("trial"), line.get("cycle")
-
-
-def completed(workdir: Path, plan: Sequence[tuple[int, int]]) -> list[Record]:
-    """The lines of cycles.jsonl, a half-written last one removed.
-
-    The side files are cut to the same cycles, the diagnostics to those whose selections stand.
+    The side files are cut to the same cycles, the diagnostics to those whose selections are stored.
 
     Args:
       workdir: the run directory.
-      plan: every (trial, cycle) in the order in which they are run; a trial ends before its last
+      plan: every place in the order in which a run comes to them; a trial ends before its last
         cycle if a line says why it `stopped`.
 
     Returns:
-      A record for each complete (trial, cycle), in order.
+      A record for each complete place, in order.
 
     Raises:
       InvalidInputError: if a line is damaged or out of order, naming the file and the line.
@@ -210,24 +200,24 @@ def completed(workdir: Path, plan: Sequence[tuple[int, int]]) -> list[Record]:
     return lines
 
 
-def _cut(path: Path, places: set[tuple[int, int]]) -> None:
-    """Leaves only the lines of these cycles."""
+def _cut(path: Path, kept_places: set[Place]) -> None:
+    """Removes all lines but those of some places."""
     lines = _repaired(path)
-    kept = [line for line in lines if (line.get("trial"), line.get("cycle")) in places]
+    kept = [line for line in lines if place_of(line) in kept_places]
     if kept != lines:
         write(path, b"".join(map(encoded, kept)))
 
 
 def put(path: Path, new: Record) -> None:
-    """Appends the line of a (trial, cycle), or puts it in the place of the one that it has.
+    """Appends the line of a trial and cycle, or replaces the one that they have.
 
     Raises:
       RunError: if it could not be written; the file then holds what it held before.
     """
     lines, _ = read_lines(path)
-    places = [(line.get("trial"), line.get("cycle")) for line in lines]
-    if (place := (new["trial"], new["cycle"])) in places:
-        lines[places.index(place)] = new
+    known = [place_of(line) for line in lines]
+    if (place := place_of(new)) in known:
+        lines[known.index(place)] = new
         write(path, b"".join(map(encoded, lines)))
     else:
         append(path, new)
@@ -249,7 +239,11 @@ def _repaired(path: Path) -> list[Record]:
 
 
 def plain(record: Record) -> Record:
-    """A record with its numbers as JSON has them; one that is not finite fails the run."""
+    """Returns a record with its numbers as JSON has them.
+
+    Raises:
+      RunError: if a number is not finite.
+    """
     numbers = {name: value.item() if hasattr(value, "item") else value for name, value in record.items()}
     for name, number in numbers.items():
         if isinstance(number, float) and not math.isfinite(number):

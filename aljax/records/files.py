@@ -1,7 +1,4 @@
-"""Files that are whole: written beside their place and renamed, or appended line by line.
-
-What these functions have written is on the disk when they return.
-"""
+"""Durable file writes: atomic replacement (temporary file, fsync, rename), and appends with fsync."""
 
 import json
 import os
@@ -17,7 +14,7 @@ PARTIAL = ".partial-"  # begins the name of a file that is not complete yet
 
 
 def read_lines(path: Path) -> tuple[list[Record], int]:
-    """The records of a .jsonl file, and how many bytes of it they take up.
+    """Reads the records of a .jsonl file, and counts the bytes that they take up.
 
     A last line that was not written to its end is left out of both.
 
@@ -42,7 +39,7 @@ def read_lines(path: Path) -> tuple[list[Record], int]:
 
 
 def append(path: Path, *added: Record) -> None:
-    """Appends records to a file that exists, a line each, on the disk when this returns.
+    """Appends records to a file that exists, a line each; they are on the disk when this returns.
 
     Raises:
       RunError: if it could not be written; the file then holds what it held before.
@@ -64,7 +61,7 @@ def append(path: Path, *added: Record) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all, on the disk when this returns.
+    """Writes a file whole or not at all; it is on the disk when this returns.
 
     Raises:
       RunError: if it could not be written; what stood there before stays.
@@ -95,5 +92,5 @@ def _sync_folder(folder: Path) -> None:
 
 
 def encoded(record: Record) -> bytes:
-    """A record as its line."""
+    """Returns a record as its line."""
     return (json.dumps(record, allow_nan=False) + "\n").encode()

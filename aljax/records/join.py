@@ -1,40 +1,39 @@
-"""One run directory of trials that ran apart: python -m aljax.records.join OUT RUN_DIR RUN_DIR [RUN_DIR ...].
+"""Joins the run directories of trials that ran apart.
 
 Trial k has the same numbers alone and among others. So trials can run side by side, each on a core, a
 GPU or a machine of its own, with `--config.first_trial=k --config.trials=1` and its own `--workdir`.
-What comes of joining them is the run directory that one command would have made.
+Joined, they are the run directory that one command would have made.
 """
 
-import argparse
 import json
 import os
 import shutil
-import signal
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import logging
-
+from aljax.config import flatten
 from aljax.errors import InvalidInputError, RunError
-from aljax.records import directory as records
-from aljax.records import files, verify
-from aljax.records import reader as runs
-from aljax.report import make as report
+from aljax.records import files, reader, verify
+from aljax.records.directory import ENVIRONMENT
+from aljax.records.reader import Run
 
-OF_ALL_TRIALS = ("selections", "checkpoints", "tensorboard")  # folders with one of each trial
+OF_ALL_TRIALS = ("selections", "chosen", "checkpoints", "tensorboard")  # folders with one of each trial
 OF_THE_FIRST = ("gallery",)
 NEW = "a new folder, named before the run directories"
-OF_A_PART = ("trials", "first_trial")  # in config.json: in these alone the parts may differ
+OF_A_PART = ("trials", "first_trial")  # in config.json: the only fields in which the parts may differ
 
 
-def join(out: Path, parts: Sequence[Path]) -> None:
-    """Writes the run directory of all trials of `parts`, and prints its table; the parts stay.
+def join(out: Path, parts: Sequence[Path], finish: Callable[[Path], object]) -> list[str]:
+    """Writes the run directory of all trials of `parts`, which stay as they are.
 
     Args:
       out: a new folder.
       parts: run directories of one config, finished, with trials that follow one another.
+      finish: makes the report in a run directory, before it gets its name.
+
+    Returns:
+      One line for each version or device in which a part differs from the first.
 
     Raises:
       InvalidInputError: if a part is unfinished or something is wrong with it, the parts do not go together,
@@ -43,25 +42,24 @@ def join(out: Path, parts: Sequence[Path]) -> None:
     """
     _check_is_new(out, parts)
     shown = sorted(map(_whole, parts), key=lambda run: run.config["first_trial"])
-    for run in shown[1:]:
-        _check_goes_with(shown[0], run)
+    differences = [line for run in shown[1:] for line in _environments(shown[0], run)]
     config = {**shown[0].config, "trials": _trials(shown)}
     made = out.with_name(files.PARTIAL + out.name)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(made, ignore_errors=True)  # of a join that was killed
+        shutil.rmtree(made, ignore_errors=True)  # the remains of a killed join
         made.mkdir()
     except OSError as error:
         raise InvalidInputError(f"{out}: cannot be made ({error.strerror}); accepted: {NEW}") from error
     try:
         _copy(shown, config, made)
-        report.make(made, files.read_lines(made / "cycles.jsonl")[0])
+        finish(made)
         made.rename(out)
     except OSError as error:
         raise RunError(f"{out}: could not be written ({error.strerror})") from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    report.tell(runs.load(out))
+    return differences
 
 
 def _check_is_new(out: Path, parts: Sequence[Path]) -> None:
@@ -72,20 +70,20 @@ def _check_is_new(out: Path, parts: Sequence[Path]) -> None:
             raise InvalidInputError(f"{out}: lies in a run directory; accepted: {NEW}")
 
 
-def _whole(path: Path) -> runs.Run:
-    """Reads a part, in which every cycle must be complete and right."""
-    run = runs.load(path)
+def _whole(path: Path) -> Run:
+    """Loads a part; raises InvalidInputError if a cycle is missing or wrong."""
+    run = reader.load(path)
     for problem in verify.problems(path):
         raise InvalidInputError(problem)
-    if runs.unfinished(run):
+    if reader.unfinished(run):
         raise InvalidInputError(
             f"{path}: is not finished; accepted: a run whose trials have come to their end"
         )
     return run
 
 
-def _trials(shown: Sequence[runs.Run]) -> int:
-    """How many trials there are, each once and none left out."""
+def _trials(shown: Sequence[Run]) -> int:
+    """Counts the trials; raises InvalidInputError if one is missing or given twice."""
     first = following = shown[0].config["first_trial"]
     for run in shown:
         begins = run.config["first_trial"]
@@ -98,58 +96,36 @@ def _trials(shown: Sequence[runs.Run]) -> int:
     return following - first
 
 
-def _check_goes_with(first: runs.Run, run: runs.Run) -> None:
-    """Refuses a part of another study; says where it ran with other versions or on another device."""
+def _environments(first: Run, run: Run) -> list[str]:
+    """Compares two parts; returns a line for each version or device that differs.
+
+    Raises:
+      InvalidInputError: if another field differs.
+    """
     fields, own = (
-        {name: value for name, value in records.flatten(one.config).items() if name not in OF_A_PART}
+        {name: value for name, value in flatten(one.config).items() if name not in OF_A_PART}
         for one in (first, run)
     )
+    differences = []
     for name in sorted(fields.keys() | own.keys()):
         if fields.get(name) == own.get(name):
             continue
         path, there = run.path / "config.json", first.path
         found = f"{path}: {name} is {own.get(name)!r}, and {fields.get(name)!r} in {there}"
-        if name.split(".")[0] in records.ENVIRONMENT:
-            print(f"join: {found}", file=sys.stderr)
+        if name.split(".")[0] in ENVIRONMENT:
+            differences.append(found)
         else:
             raise InvalidInputError(f"{found}; accepted: parts of one study")
+    return differences
 
 
-def _copy(shown: Sequence[runs.Run], config: dict[str, Any], made: Path) -> None:
+def _copy(shown: Sequence[Run], config: dict[str, Any], made: Path) -> None:
     for number, run in enumerate(shown):
         for name in (*OF_ALL_TRIALS, *(OF_THE_FIRST if number == 0 else ())):
             if (run.path / name).exists():
                 shutil.copytree(run.path / name, made / name, dirs_exist_ok=True)
-    for name in ("cycles.jsonl", *runs.LOGS):
+    for name in ("cycles.jsonl", *reader.LOGS):
         logs = [run.path / name for run in shown]
         if any(log.exists() for log in logs):
             files.write(made / name, b"".join(log.read_bytes() for log in logs))
     files.write(made / "config.json", (json.dumps(config, indent=2) + "\n").encode())
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0 done, 1 it could not be written, 2 the run directories do not go together."""
-    parser = argparse.ArgumentParser(
-        prog="python -m aljax.records.join", description="Makes one run directory of trials that ran apart."
-    )
-    parser.add_argument("out", type=Path, help="the run directory to make")
-    parser.add_argument("run_dir", type=Path, nargs="+", help="a finished run directory")
-    given = parser.parse_args(arguments)
-    try:
-        join(given.out, given.run_dir)
-    except (InvalidInputError, RunError) as error:
-        print(f"join: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2 if isinstance(error, InvalidInputError) else 1
-    return 0
-
-
-def _stop(number: int, _: object) -> None:
-    print("join: stopped; the same command begins anew", file=sys.stderr)
-    sys.exit(128 + number)
-
-
-if __name__ == "__main__":
-    logging.set_verbosity(logging.ERROR)  # what is damaged is said in one line
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, _stop)
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""A run directory as the report reads it: whatever is there, and what is missing."""
+"""Reads a run directory for a report: all that is there, and the names of what is missing."""
 
 import hashlib
 import json
@@ -10,6 +10,7 @@ from aljax import __version__
 from aljax.errors import InvalidInputError
 from aljax.records import diagnostics
 from aljax.records.files import Record, read_lines
+from aljax.records.places import Place, place_of
 
 LOGS = {
     "timings.jsonl": "no seconds per phase",
@@ -19,7 +20,7 @@ LOGS = {
 
 
 class Run(NamedTuple):
-    """One run."""
+    """A run directory, in memory."""
 
     path: Path
     config: dict[str, Any]
@@ -27,15 +28,15 @@ class Run(NamedTuple):
     timings: list[Record]
     diagnostics: list[Record]
     pairs: list[Record]
-    galleries: dict[tuple[int, int], diagnostics.Gallery]  # by trial and cycle
-    missing: list[str]  # what could not be read, a sentence each
+    galleries: dict[Place, diagnostics.Gallery]
+    missing: list[str]  # a sentence for each file that could not be read
 
 
 def load(path: Path) -> Run:
     """Reads a run directory.
 
     Raises:
-      InvalidInputError: if it is none: no folder, or no readable config.json or cycles.jsonl in it.
+      InvalidInputError: if it has no readable config.json, or a line of its cycles.jsonl is damaged.
     """
     try:
         config = json.loads((path / "config.json").read_bytes())
@@ -62,7 +63,7 @@ def load(path: Path) -> Run:
     missing = []
     if not (path / "cycles.jsonl").exists():
         missing.append("cycles.jsonl: no cycle is recorded")
-    done = {(line["trial"], line["cycle"]) for line in lines}
+    done = set(map(place_of, lines))
     logs = {}
     for name, consequence in LOGS.items():
         logs[name], problem = _log(path / name, done)
@@ -84,22 +85,20 @@ def load(path: Path) -> Run:
     )
 
 
-def _log(path: Path, done: set[tuple[int, int]]) -> tuple[list[Record], str]:
-    """The lines of complete cycles, and what is wrong with the file."""
+def _log(path: Path, done: set[Place]) -> tuple[list[Record], str]:
+    """Returns the lines of complete cycles, and a remark if any is missing."""
     try:
         lines, _ = read_lines(path)
     except InvalidInputError as error:
         return [], str(error).removeprefix(f"{path}:")
-    known = [line for line in lines if (line.get("trial"), line.get("cycle")) in done]
+    known = [line for line in lines if place_of(line) in done]
     if not path.exists():
         return [], "missing"
-    absent = len(done - {(line["trial"], line["cycle"]) for line in known})
+    absent = len(done - set(map(place_of, known)))
     return known, f"lacks {absent} of {len(done)} cycles" if absent else ""
 
 
-def _galleries(
-    path: Path, done: set[tuple[int, int]]
-) -> tuple[dict[tuple[int, int], diagnostics.Gallery], list[str]]:
+def _galleries(path: Path, done: set[Place]) -> tuple[dict[Place, diagnostics.Gallery], list[str]]:
     galleries, problems = {}, []
     for trial, cycle in sorted(done):
         file = diagnostics.path_of(path, trial, cycle)
@@ -112,7 +111,7 @@ def _galleries(
 
 
 def stopped(run: Run) -> list[str]:
-    """Which trials were ended by a stopping rule, a sentence each."""
+    """Returns a sentence for each trial that a stopping rule ended."""
     return [
         f"Trial {line['trial']} stopped after cycle {line['cycle']}: {line['stopped']}"
         for line in run.lines
@@ -120,25 +119,34 @@ def stopped(run: Run) -> list[str]:
     ]
 
 
+def doubts(run: Run) -> list[str]:
+    """Returns the sentences in which cycles say why their numbers may mean nothing."""
+    return [
+        f"Trial {line['trial']}, cycle {line['cycle']}: {sentence}"
+        for line in run.lines
+        for sentence in line.get("doubts") or ()
+    ]
+
+
 def unfinished(run: Run) -> bool:
-    """Whether some trial has neither come to its last cycle nor been stopped before it."""
+    """Tells whether a trial has neither come to its last cycle nor been stopped before it."""
     ended = [line for line in run.lines if line.get("stopped") or line["cycle"] >= run.config["cycles"]]
     return len(ended) < run.config["trials"]
 
 
 def names(shown: Sequence[Run]) -> list[str]:
-    """What to call each run where several are shown: its folder, with the path where that is not unique."""
+    """Returns a name for each of several runs: its folder, or its path where folders have the same name."""
     short = [run.path.resolve().name for run in shown]
     return short if len(set(short)) == len(short) else [str(run.path) for run in shown]
 
 
 def get(line: Record, group: str, name: str) -> float | None:
-    """An entry of a line of diagnostics.jsonl, which may lack it."""
+    """Returns an entry of a line of diagnostics.jsonl; None if the line lacks it."""
     return (line.get(group) or {}).get(name)
 
 
 def digest(path: Path) -> str:
-    """Changes when anything that a report is made from does."""
+    """Returns a digest of every file that a report is made from."""
     total = hashlib.sha256(__version__.encode())
     names: Sequence[str] = ("config.json", "cycles.jsonl", *LOGS)
     for file in [*(path / name for name in names), *sorted(path.glob("gallery/*/*.npz"))]:

@@ -1,8 +1,8 @@
-"""Tables from a run's records.
+"""Summaries of a run's records over its trials.
 
 A summary has one row per cycle; each measure in it has a mean, a standard deviation and a
 95 % interval of the mean over trials (Student's t; none for a single trial). A measure that a
-trial does not have (None) is left out of the mean.
+trial lacks (None) is left out of the mean.
 """
 
 import csv
@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 from scipy.stats import t as student_t
 
 from aljax.config import flatten
@@ -23,22 +22,22 @@ MEASURES = ("accuracy", "overlap", "C", "kappa", "jaccard", "test_loss", "train_
 
 PAIR_MEASURES = ("overlap", "C", "kappa", "jaccard", "spearman")
 
-HEADINGS = ("cycle", "labeled", "accuracy %", "overlap", "by chance", "C")
-
 Spread = dict[str, float | None]
 
 
 def summarize(lines: Sequence[Record]) -> list[dict[str, Any]]:
-    """One row per cycle: its number, labels, trials, chance overlap, and each of `MEASURES`.
+    """Returns one row per cycle: its number, labels, trials, chance overlap, and each of `MEASURES`.
 
     Args:
       lines: records of cycles.jsonl, of any number of trials.
 
     Returns:
       Rows in order of cycles; a measure is {"mean", "sd", "low", "high"}, where sd (of the
-      sample) and the 95 % interval are None for a single trial. Where trials stopped, the row of
-      that cycle has "stopped", with the "trial" and the "reason" of each.
+      sample) and the 95 % interval are None for a single trial. If the lines count "ties", the
+      images tied at the cut of the selections, so do the rows. Where trials stopped, the row of that
+      cycle has "stopped", with the "trial" and the "reason" of each.
     """
+    measures = (*MEASURES, *(("ties",) if any("ties" in line for line in lines) else ()))
     rows = []
     for cycle in sorted({line["cycle"] for line in lines}):
         group = [line for line in lines if line["cycle"] == cycle]
@@ -47,7 +46,7 @@ def summarize(lines: Sequence[Record]) -> list[dict[str, Any]]:
             "labeled": same_or_mean([line["labeled"] for line in group]),
             "trials": len(group),
             "chance": same_or_mean([line["chance"] for line in group]),
-            **{name: spread(line.get(name) for line in group) for name in MEASURES},
+            **{name: spread(line.get(name) for line in group) for name in measures},
         }
         ends = [line for line in group if line.get("stopped")]
         if ends:
@@ -57,12 +56,12 @@ def summarize(lines: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def same_or_mean(values: Sequence[float]) -> float:
-    """The one value that all trials have, as it is; else their mean."""
+    """Returns the value that all trials share, as it is; else the mean."""
     return values[0] if len(set(values)) == 1 else float(np.mean(values))
 
 
 def summarize_pairs(lines: Sequence[Record]) -> list[dict[str, Any]]:
-    """One row per cycle and pair of strategies: both, the trials, and each of `PAIR_MEASURES`.
+    """Returns one row per cycle and pair of strategies: both, the trials, and each of `PAIR_MEASURES`.
 
     Args:
       lines: records of pairs.jsonl, of any number of trials.
@@ -85,8 +84,33 @@ def summarize_pairs(lines: Sequence[Record]) -> list[dict[str, Any]]:
     ]
 
 
+def pair_means(lines: Sequence[Record], cycle: int) -> tuple[list[str], np.ndarray]:
+    """Returns the mean of C over trials in one cycle, for every pair of strategies.
+
+    Args:
+      lines: records of pairs.jsonl.
+      cycle: from 1.
+
+    Returns:
+      The names of the S strategies, and the means [S, S], symmetric, with 1 on the diagonal; nan for
+      a pair whose C is not defined in any trial.
+    """
+    lines = [line for line in lines if line["cycle"] == cycle]
+    names = list(dict.fromkeys(line[side] for side in ("a", "b") for line in lines))
+    groups: dict[tuple[str, str], list[float]] = {}
+    for line in lines:
+        if line["C"] is not None:
+            groups.setdefault((line["a"], line["b"]), []).append(line["C"])
+    means = np.full((len(names), len(names)), np.nan)
+    np.fill_diagonal(means, 1)
+    for (a, b), values in groups.items():
+        i, j = names.index(a), names.index(b)
+        means[i, j] = means[j, i] = np.mean(values)
+    return names, means
+
+
 def spread(values: Iterable[float | None]) -> Spread:
-    """Mean, standard deviation of the sample, and the 95 % interval of the mean (Student's t)."""
+    """Returns the mean, the sample's standard deviation, and the 95 % interval of the mean (Student's t)."""
     known = [value for value in values if value is not None]
     if not known:
         return {"mean": None, "sd": None, "low": None, "high": None}
@@ -99,7 +123,7 @@ def spread(values: Iterable[float | None]) -> Spread:
 
 
 def contents(lines: Sequence[Record], pair_lines: Sequence[Record] = ()) -> dict[str, bytes]:
-    """The contents of the summary's files by their names; of no cycle, and of no pairs, no files.
+    """Returns the contents of the summary's files by name; no file for no cycle, and none for no pairs.
 
     Args:
       lines: records of cycles.jsonl.
@@ -126,72 +150,11 @@ def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-def cells(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """The rows of a summary as texts under `HEADINGS`: means over trials ± standard deviation."""
-    return [
-        (
-            str(row["cycle"]),
-            f"{row['labeled']:.6g}",
-            plus_minus(row["accuracy"], ".1f", 100),
-            plus_minus(row["overlap"], ".1f"),
-            f"{row['chance']:g}",
-            plus_minus(row["C"], "+.3f"),
-        )
-        for row in rows
-    ]
-
-
-def plus_minus(measure: Spread, form: str, factor: float = 1.0) -> str:
-    """A measure as "mean ± standard deviation"."""
-    mean, sd = measure["mean"], measure["sd"]
-    if mean is None:
-        return "-"
-    text = format(factor * mean, form)
-    return text if sd is None else f"{text} ± {format(factor * sd, form.lstrip('+'))}"
-
-
-def title(rows: Sequence[dict[str, Any]]) -> str:
-    """What stands above the table."""
-    most, fewest = (pick(row["trials"] for row in rows) for pick in (max, min))
-    trials = f"{most} trial{'s' * (most > 1)}" if most == fewest else f"{fewest} to {most} trials"
-    return f"means over {trials} ± standard deviation"
-
-
-def table(rows: Sequence[dict[str, Any]]) -> Table:
-    """The rows of a summary as a table for a terminal."""
-    shown = Table(title=title(rows))
-    for heading in HEADINGS:
-        shown.add_column(heading, justify="right")
-    for row in cells(rows):
-        shown.add_row(*row)
-    return shown
-
-
-def matrix(names: Sequence[str], means: Sequence[Sequence[float]], cycle: int) -> Table:
-    """C of every pair in one cycle, means over trials, as a table for a terminal.
-
-    Args:
-      names: the strategies, S.
-      means: [S, S].
-      cycle: from 1.
-    """
-    shown = Table(
-        title=f"100 C of every pair in cycle {cycle}, means over trials", box=None, padding=(0, 1, 0, 0)
-    )
-    shown.add_column(no_wrap=True)
-    for number in range(1, len(names) + 1):
-        shown.add_column(str(number), justify="right", no_wrap=True)
-    for number, (name, row) in enumerate(zip(names, means, strict=True), start=1):
-        known = ("?" if value != value else f"{100 * value:+.0f}" for value in row[: number - 1])
-        shown.add_row(f"{number} {name}", *known)
-    return shown
-
-
 def area_under_curve(lines: Sequence[Record]) -> Spread:
-    """The mean height of the accuracy curve over the labels, by the trapezoid rule.
+    """Returns the mean height of the accuracy curve over the labels, by the trapezoid rule.
 
     The integral from the first number of labels to the last that every trial has reached,
-    divided by their difference; of one cycle alone there is none.
+    divided by their difference; None of one cycle alone.
 
     Args:
       lines: records of cycles.jsonl.
@@ -214,7 +177,7 @@ def area_under_curve(lines: Sequence[Record]) -> Spread:
 
 
 def by_trial(lines: Sequence[Record], name: str) -> dict[int, dict[int, float]]:
-    """One measure as {trial: {cycle: value}}, without those that are None."""
+    """Groups one measure as {trial: {cycle: value}}; values that are None are left out."""
     trials: dict[int, dict[int, float]] = {}
     for line in lines:
         if line.get(name) is not None:

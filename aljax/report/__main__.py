@@ -2,6 +2,6 @@
 
 import sys
 
-from aljax.report import make
+from aljax.cli import report
 
-sys.exit(make.main())
+sys.exit(report.main())

@@ -1,70 +1,68 @@
-"""Which figures a report has: what each shows of the records, and the words below it."""
+"""The figures of a report: what each shows of the records, and the words below it.
 
-from collections.abc import Mapping, Sequence
+A figure is a function of the runs that are shown, and a line in `FIGURES`.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from aljax.records import reader as runs
-from aljax.records import summary
+from aljax.records import reader, summary
 from aljax.records.files import Record
 from aljax.records.reader import Run, get
-from aljax.report import claims as verdict
-from aljax.report import plots as figures
+from aljax.report import claims, plots, protocol
+
+MOST_CLASSES = 40  # rows of the figure of classes
 
 
 class Drawn(NamedTuple):
-    """A figure and what goes with it."""
+    """A figure, and its words."""
 
     name: str  # of its files, and of its ids in the page
     figure: Figure
     caption: str
+    place: str = ""  # the section of the page, from `FIGURES`
 
 
-def drawings(shown: Sequence[Run]) -> list[Drawn]:
-    """The figures of one run, or those that lay several side by side."""
+def draw(shown: Sequence[Run]) -> list[Drawn]:
+    """Draws the figures of one run, or those that lay several side by side."""
     shown = [run for run in shown if run.lines]
     if not shown:
         return []
-    drawn = [correlation(shown), accuracy(shown)]
-    if len(shown) > 1:
-        return drawn
-    run = shown[0]
-    measured = [line for line in run.diagnostics if line.get("distance")]
-    if measured:
-        drawn += [distance(measured), coverage(measured)]
-    if any(value is not None for line in measured for value in line["spearman"].values()):
-        drawn.append(spearman(measured))
-    if run.diagnostics:
-        drawn.append(classes(run))
-    for (trial, cycle), kept in run.galleries.items():
-        caption = (
-            f"The sub-pool of trial {trial}, cycle {cycle}, in the plane of the first two principal "
-            "components of its features, and who selected what."
-        )
-        drawn.append(Drawn(f"subpool-cycle-{cycle:02d}", figures.sub_pool(kept), caption))
+    return [one._replace(place=place) for place, function in FIGURES for one in function(shown)]
+
+
+def of_one(function: Callable[[Run], list[Drawn]]) -> Callable[[Sequence[Run]], list[Drawn]]:
+    """Makes a figure of a single run a figure of several, for which it draws nothing."""
+
+    @functools.wraps(function)
+    def drawn(shown: Sequence[Run]) -> list[Drawn]:
+        return function(shown[0]) if len(shown) == 1 else []
+
     return drawn
 
 
-def correlation(shown: Sequence[Run]) -> Drawn:
-    """C over cycles."""
+def correlation(shown: Sequence[Run]) -> list[Drawn]:
+    """Draws C over cycles."""
     labels, colours = _labels(shown)
     settings = {(run.config["budget"], run.config["subset_size"]) for run in shown}
     cycles = sorted({line["cycle"] for run in shown for line in run.lines})
     band = None
     if len(settings) == 1:
-        low, high = verdict.chance_band(*settings.pop())
+        low, high = claims.chance_band(*settings.pop())
         band = low, high, "95 % of independent selections"
-    study = any(verdict.is_study(run.config) for run in shown)
-    figure = figures.curves(
+    study = any(protocol.has_points(run.config) for run in shown)
+    figure = plots.curves(
         {label: _series(run, "C", "cycle") for label, run in zip(labels, shown, strict=True)},
         x_label="cycle",
         y_label="correlation C",
         colours=colours,
         trials={labels[0]: _each_trial(shown[0], "C", "cycle")} if len(shown) == 1 else None,
         band=band,
-        points={at: c for at, c in verdict.POINTS.items() if at <= cycles[-1]} if study else None,
+        points={at: c for at, c in protocol.POINTS.items() if at <= cycles[-1]} if study else None,
         zero=True,
         limits=(-1.05, 1.05),
     )
@@ -73,21 +71,21 @@ def correlation(shown: Sequence[Run]) -> Drawn:
         "selections have on average"
         + (", and the grey band holds 95 % of theirs, one trial at a time" if band else "")
         + (". The stars are the study's" if study else "")
-        + "."
+        + f".{_listed(labels, shown)}"
     )
-    return Drawn("correlation", figure, caption)
+    return [Drawn("correlation", figure, caption)]
 
 
-def accuracy(shown: Sequence[Run]) -> Drawn:
-    """Accuracy over labels."""
+def accuracy(shown: Sequence[Run]) -> list[Drawn]:
+    """Draws accuracy over labels."""
     labels, colours = _labels(shown)
     named = list(zip(labels, shown, strict=True))
     most = max(line["labeled"] for run in shown for line in run.lines)
-    bands = {band for run in shown for band in verdict.bands(run.config) if band.labeled <= most}
+    bands = {band for run in shown for band in protocol.bands(run.config) if band.labeled <= most}
     seen = [100 * line["accuracy"] for run in shown for line in run.lines]
     seen += [edge for band in bands for edge in (band.low, band.high)]
     margin = 1 + 0.08 * (max(seen) - min(seen))
-    figure = figures.curves(
+    figure = plots.curves(
         {label: _series(run, "accuracy", "labeled", 100) for label, run in named},
         x_label="labeled images",
         y_label="test accuracy (%)",
@@ -97,14 +95,18 @@ def accuracy(shown: Sequence[Run]) -> Drawn:
         limits=(max(0.0, min(seen) - margin), min(102.0, max(seen) + margin)),
         whole_ticks=False,
     )
-    caption = f"Test accuracy over labeled images: {_drawn(shown)}."
+    caption = f"Test accuracy over labeled images: {_drawn(shown)}.{_listed(labels, shown)}"
     if bands:
         caption += " The bars are published ranges for a ResNet-18, by the strategy that chose the labels."
-    return Drawn("accuracy", figure, caption)
+    return [Drawn("accuracy", figure, caption)]
 
 
-def distance(lines: Sequence[Record]) -> Drawn:
-    """How far from the labeled images the batches lie."""
+@of_one
+def distance(run: Run) -> list[Drawn]:
+    """Draws the distance of the batches from the labeled images."""
+    lines = _with_model(run)
+    if not lines:
+        return []
     names = {"uncertainty": "uncertainty batch", "diversity": "diversity batch", "pool": "random batch"}
     figure = _of_lines(lines, "distance", names, "mean distance to nearest label")
     caption = (
@@ -112,11 +114,15 @@ def distance(lines: Sequence[Record]) -> Drawn:
         "model's features, before it is labeled. A random batch has the mean of the sub-pool. The "
         "higher the uncertainty batch lies, the more new ground it breaks."
     )
-    return Drawn("distance", figure, caption)
+    return [Drawn("distance", figure, caption)]
 
 
-def coverage(lines: Sequence[Record]) -> Drawn:
-    """What remains uncovered after each batch."""
+@of_one
+def coverage(run: Run) -> list[Drawn]:
+    """Draws the radius that remains uncovered after each batch."""
+    lines = _with_model(run)
+    if not lines:
+        return []
     names = {
         "uncertainty": "uncertainty batch",
         "diversity": "diversity batch",
@@ -127,17 +133,21 @@ def coverage(lines: Sequence[Record]) -> Drawn:
         "The largest distance in the sub-pool to the nearest labeled image, once each batch is labeled: "
         "the radius that k-center makes small. The lower, the better the batch covers the sub-pool."
     )
-    return Drawn("coverage", figure, caption)
+    return [Drawn("coverage", figure, caption)]
 
 
-def spearman(lines: Sequence[Record]) -> Drawn:
-    """What the scores go with."""
+@of_one
+def spearman(run: Run) -> list[Drawn]:
+    """Draws the rank correlation of the scores with the true loss and with the distance."""
+    lines = _with_model(run)
+    if all(value is None for line in lines for value in line["spearman"].values()):
+        return []
     figure = _of_lines(
         lines,
         "spearman",
         {"loss": "with the true loss", "distance": "with the distance"},
         "Spearman correlation of the scores",
-        colours={"with the true loss": figures.OTHER, "with the distance": figures.INK},
+        colours={"with the true loss": plots.OTHER, "with the distance": plots.INK},
         zero=True,
         limits=(-1.05, 1.05),
     )
@@ -145,11 +155,14 @@ def spearman(lines: Sequence[Record]) -> Drawn:
         "Rank correlation, over the sub-pool, of the uncertainty strategy's scores (for Learning Loss the "
         "predicted loss) with the true loss, and with the distance to the nearest labeled image."
     )
-    return Drawn("spearman", figure, caption)
+    return [Drawn("spearman", figure, caption)]
 
 
-def classes(run: Run) -> Drawn:
-    """The class balance of the batches against the sub-pool's."""
+@of_one
+def classes(run: Run) -> list[Drawn]:
+    """Draws the class balance of the batches against the sub-pool's."""
+    if not run.diagnostics:
+        return []
     cycles = sorted({line["cycle"] for line in run.diagnostics})
     counts = {
         name: np.array(
@@ -168,25 +181,74 @@ def classes(run: Run) -> Drawn:
             for name in ("uncertainty", "diversity")
         }
     names = _class_names(run, counts["pool"].shape[1])
+    held = (counts["uncertainty"] + counts["diversity"]).sum(axis=0)
+    rows = np.sort(np.argsort(-held, kind="stable")[:MOST_CLASSES])
+    drawable = all(plots.drawable(names[row]) for row in rows)
+    labels = [names[row] if drawable else str(row) for row in rows]
+    figure = plots.class_shares({name: ratio[rows] for name, ratio in ratios.items()}, cycles, labels)
     caption = (
         "How often each class is in a batch against the sub-pool, all trials together: 1 as often, 2 twice "
         "as often; colours end at a quarter and at four times."
     )
-    return Drawn("classes", figures.class_shares(ratios, cycles, names), caption)
+    if len(rows) < len(names):
+        caption += f" Of {len(names):,} classes, the {len(rows)} that the batches hold most of."
+    if not drawable:
+        caption += " The classes: " + ", ".join(f"{row} {names[row]}" for row in rows) + "."
+    return [Drawn("classes", figure, caption)]
+
+
+@of_one
+def sub_pools(run: Run) -> list[Drawn]:
+    """Draws the sub-pool of each cycle whose images are kept, in the plane of two principal components."""
+    return [
+        Drawn(
+            f"subpool-cycle-{cycle:02d}",
+            plots.sub_pool(kept),
+            f"The sub-pool of trial {trial}, cycle {cycle}, in the plane of the first two principal "
+            "components of its features, and who selected what.",
+        )
+        for (trial, cycle), kept in run.galleries.items()
+    ]
+
+
+# Every figure, with the section of the page where it stands; a section of another name is added at the end.
+FIGURES: tuple[tuple[str, Callable[[Sequence[Run]], list[Drawn]]], ...] = (
+    ("curves", correlation),
+    ("curves", accuracy),
+    ("why", distance),
+    ("why", coverage),
+    ("why", spearman),
+    ("classes", classes),
+    ("images", sub_pools),
+)
+
+
+def _with_model(run: Run) -> list[Record]:
+    """Returns the diagnostics of the cycles that have a model."""
+    return [line for line in run.diagnostics if line.get("distance")]
 
 
 def _labels(shown: Sequence[Run]) -> tuple[list[str], dict[str, str]]:
-    """What the legend calls the curve of each run, and its colour."""
+    """Returns the name of each run's curve in the legend, and the colours of the names."""
     if len(shown) == 1:
         trials = len({line["trial"] for line in shown[0].lines})
         label = f"mean of {trials} trials, 95 % interval" if trials > 1 else "the one trial"
-        return [label], {label: figures.BOTH}
-    labels = runs.names(shown)
-    return labels, {label: figures.RUNS[i % len(figures.RUNS)] for i, label in enumerate(labels)}
+        return [label], {label: plots.BOTH}
+    labels = reader.names(shown)
+    if not all(map(plots.drawable, labels)):
+        labels = [f"run {number}" for number in range(1, len(shown) + 1)]
+    return labels, {label: plots.RUNS[i % len(plots.RUNS)] for i, label in enumerate(labels)}
+
+
+def _listed(labels: Sequence[str], shown: Sequence[Run]) -> str:
+    """Returns the names of the runs that the legend only numbers."""
+    pairs = zip(labels, reader.names(shown), strict=True)
+    listed = [f"{label} is {name}" for label, name in pairs if label != name]
+    return f" In the legend, {', '.join(listed)}." if listed and len(shown) > 1 else ""
 
 
 def _drawn(shown: Sequence[Run]) -> str:
-    """What a curve is, in words."""
+    """Returns the description of a curve."""
     if len(shown) == 1 and len({line["trial"] for line in shown[0].lines}) == 1:
         return "one trial alone, which has no interval"
     thin = ", each trial thin behind it" if len(shown) == 1 else ""
@@ -220,11 +282,11 @@ def _of_lines(
     colours: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Figure:
-    """A figure of some entries of the diagnostics over cycles."""
+    """Draws some entries of the diagnostics over cycles."""
     palette = {
-        "uncertainty batch": figures.UNCERTAINTY,
-        "diversity batch": figures.DIVERSITY,
-        "random batch": figures.MUTED,
+        "uncertainty batch": plots.UNCERTAINTY,
+        "diversity batch": plots.DIVERSITY,
+        "random batch": plots.MUTED,
     }
     cycles = sorted({line["cycle"] for line in lines})
     series = {
@@ -236,7 +298,7 @@ def _of_lines(
     }
     if "limits" not in options:
         options["limits"] = 0, 1.1 * max(get(line, group, key) or 0 for line in lines for key in names)
-    return figures.curves(
+    return plots.curves(
         series, x_label="cycle", y_label=y_label, colours=colours or palette, size=(3.9, 3.1), **options
     )
 

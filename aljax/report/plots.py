@@ -1,24 +1,27 @@
-"""The figures of a report, by matplotlib; each is drawn once and saved as SVG or PNG.
+"""Plots by matplotlib, saved as SVG or PNG.
 
 Colours are Okabe & Ito's, which stay apart for colour-blind readers, and keep their meaning from
 figure to figure. Within a page they become CSS variables, so that a figure follows the page's
 light or dark scheme. No pyplot, no state: a function takes numbers and returns a Figure.
 """
 
+import functools
 import io
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib import font_manager, ft2font
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from aljax.records import diagnostics
 from aljax.records.summary import Spread
-from aljax.report.claims import Band
+from aljax.report.protocol import Band
 
 INK, MUTED, LINE = "#1c1f23", "#6b7178", "#d5d8dc"
 UNCERTAINTY, DIVERSITY, BOTH, OTHER = "#d55e00", "#0072b2", "#009e73", "#cc79a7"
@@ -81,7 +84,7 @@ def styled(function):
 
 
 def empty(size: tuple[float, float] = SIZE) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes."""
+    """Returns a figure with one pair of axes."""
     figure = Figure(figsize=size, layout="constrained")
     return figure, figure.add_subplot()
 
@@ -102,7 +105,7 @@ def curves(
     whole_ticks: bool = True,
     size: tuple[float, float] = SIZE,
 ) -> Figure:
-    """Means over trials with their 95 % intervals, and what stands behind them.
+    """Draws means over trials with their 95 % intervals, above bands and marks.
 
     Args:
       series: by name: x, and the spread at each x.
@@ -147,7 +150,7 @@ def curves(
 
 
 def _published(axes: Axes, published: Sequence[Band]) -> None:
-    """Ranges as short bars, those of one number of labels side by side."""
+    """Draws ranges as short bars, those of one number of labels side by side."""
     for labeled in sorted({band.labeled for band in published}):
         group = [band for band in published if band.labeled == labeled]
         for place, band in enumerate(group):
@@ -173,7 +176,7 @@ def _published(axes: Axes, published: Sequence[Band]) -> None:
 def class_shares(
     shares: Mapping[str, np.ndarray], cycles: Sequence[int], class_names: Sequence[str]
 ) -> Figure:
-    """How much of each class a batch holds against the sub-pool, as log2 of the ratio of shares.
+    """Draws the share of each class in a batch against the sub-pool, as log2 of the ratio.
 
     Args:
       shares: by name of the batch, log2 ratios [K, T], nan where a batch holds none.
@@ -181,16 +184,24 @@ def class_shares(
       class_names: K.
     """
     height = max(2.6, 0.22 * len(class_names) + 1.1)
-    figure = Figure(figsize=(max(SIZE[0], 0.55 * len(cycles) + 2), height), layout="constrained")
+    width = min(max(SIZE[0], 0.55 * len(cycles) + 2), 2.5 * SIZE[0])
+    step = -(-len(cycles) // 25)  # between the cycles that are labeled
+    figure = Figure(figsize=(width, height), layout="constrained")
     pair = figure.subplots(1, len(shares), sharey=True, squeeze=False)[0]
     for axes, (name, values) in zip(pair, shares.items(), strict=True):
         image = axes.pcolormesh(
-            np.arange(len(cycles) + 1), np.arange(len(class_names) + 1), values, cmap=SHARES, vmin=-2, vmax=2
+            np.arange(len(cycles) + 1),
+            np.arange(len(class_names) + 1),
+            values,
+            cmap=SHARES,
+            vmin=-2,
+            vmax=2,
+            rasterized=values.size > 2_000,
         )
         axes.set_facecolor("none")
         axes.grid(False)
         axes.set_title(name)
-        axes.set_xticks(np.arange(len(cycles)) + 0.5, [str(cycle) for cycle in cycles])
+        axes.set_xticks(np.arange(len(cycles))[::step] + 0.5, [str(cycle) for cycle in cycles[::step]])
         axes.set_yticks(np.arange(len(class_names)) + 0.5, [_short(name) for name in class_names])
         axes.invert_yaxis()
         axes.tick_params(length=0)
@@ -205,7 +216,7 @@ def class_shares(
 
 @styled
 def sub_pool(kept: diagnostics.Gallery) -> Figure:
-    """The sub-pool in two dimensions, with who selected what."""
+    """Draws the sub-pool in two dimensions, marked by who selected what."""
     figure, axes = empty((4.8, 4.0))
     large = len(kept.group) > 2_000
     for who, name, colour, marker, size in (
@@ -232,23 +243,40 @@ def sub_pool(kept: diagnostics.Gallery) -> Figure:
     return figure
 
 
+@functools.cache
+def _glyphs() -> frozenset[int]:
+    font = font_manager.findfont(font_manager.FontProperties(family=STYLE["font.sans-serif"]))
+    return frozenset(ft2font.FT2Font(font).get_charmap())
+
+
+def drawable(text: str) -> bool:
+    """Tells whether the font has all letters of a text, and sets them one after the other, left to right."""
+    return all(
+        ord(letter) in _glyphs()
+        and letter.isprintable()
+        and unicodedata.bidirectional(letter) not in ("R", "AL")
+        and not unicodedata.combining(letter)
+        for letter in text
+    )
+
+
 def png(figure: Figure) -> bytes:
-    """The figure at 300 dots per inch, on white."""
+    """Returns the figure as PNG, at 300 dots per inch, on white."""
     return _saved(figure, "png", dpi=300, facecolor="white", metadata={"Software": None})
 
 
 def svg(figure: Figure) -> bytes:
-    """The figure as a file of its own: text as outlines, so that it needs no font; on white."""
+    """Returns the figure as SVG, on white, with text as outlines, so that it needs no font."""
     return _saved(figure, "svg", facecolor="white", metadata=NO_METADATA)
 
 
 def inline(figure: Figure, name: str, alternative: str) -> str:
-    """The figure as part of a page: text as text, colours as CSS variables, ids of its own.
+    """Returns the figure as SVG within a page: text as text, colours as CSS variables, ids of its own.
 
     Args:
       figure: the figure.
       name: begins all its ids; unique in the page.
-      alternative: what it shows, for those who do not see it; plain text.
+      alternative: a description for those who do not see it; plain text.
     """
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         text = _saved(figure, "svg", dpi=150, facecolor="none", metadata=NO_METADATA).decode()

@@ -1,8 +1,8 @@
-"""When a trial has labeled enough: rules over its history, none of which knows the test set.
+"""Rules that stop a trial once it has labeled enough; none of them knows the test set.
 
-A history is a trial's lines of cycles.jsonl so far. A rule looks at `labeled`, at
-`validation_accuracy` (on labeled images that the model was not trained on) and at `stability`
-(how far this model and the one before predict the same of images that need no labels).
+A history is a trial's lines of cycles.jsonl so far. A rule reads `labeled`, `validation_accuracy`
+(on labeled images that the model was not trained on) and `stability` (the kappa of this model's and
+the previous model's predictions on images that need no labels; None where there is no evidence).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ History = Sequence[Mapping[str, Any]]
 
 
 class Rules(NamedTuple):
-    """When to stop; a rule whose first number is 0 is off."""
+    """The limits of the rules; a rule whose first number is 0 is off."""
 
     labels: int = 0  # images labeled, at most
     accuracy: float = 0.0  # on the validation images, in [0, 1], to be reached
@@ -54,13 +54,18 @@ def no_gain(history: History, rules: Rules) -> str | None:
 
 
 def stable_predictions(history: History, rules: Rules) -> str | None:
-    """Stops where the mean of the last `window` kappas of successive models is high enough.
+    """Stops where the mean kappa of successive models over the last `window` cycles is high enough.
+
+    A cycle without a kappa, whose models name one class alone, is no evidence: it stops nothing, and
+    neither do the cycles before it.
 
     Source: Bloodgood & Vijay-Shanker, "A Method for Stopping Active Learning Based on
     Stabilizing Predictions and the Need for User-Adjustable Stopping", CoNLL 2009.
     """
-    kappas = [line["stability"] for line in history if line["stability"] is not None]
-    mean = float(np.mean(kappas[-rules.window :])) if len(kappas) >= rules.window else 0.0
+    kappas = [line["stability"] for line in history[-rules.window :]]
+    if len(kappas) < rules.window or None in kappas:
+        return None
+    mean = float(np.mean(kappas))
     if mean < rules.stability:
         return None
     return f"mean kappa {mean:.4f} over {rules.window} cycles, at least {rules.stability:g}"
@@ -75,32 +80,39 @@ RULES: dict[str, Callable[[History, Rules], str | None]] = {
 
 
 def asked_for(rules: Rules) -> tuple[str, ...]:
-    """The names of the rules that are on."""
+    """Returns the names of the rules that are on."""
     return tuple(name for name in RULES if getattr(rules, name))
 
 
 def reason(history: History, rules: Rules, cycles: int) -> str | None:
-    """Why a trial ends with the last cycle of its history, or None if it goes on.
+    """Returns the reason why a trial ends with the last cycle of its history; None if it goes on.
 
     Args:
       history: the trial's lines so far, at least one.
-      rules: when to stop.
-      cycles: the plan, after which it ends in any case.
+      rules: their limits.
+      cycles: the planned number, after which a trial ends in any case.
     """
     for name in asked_for(rules):
-        if said := RULES[name](history, rules):
-            return f"{name}: {said}"
+        if found := RULES[name](history, rules):
+            return f"{name}: {found}"
     return f"cycles: all {cycles}, as planned" if history[-1]["cycle"] == cycles else None
 
 
-def kappa(a: ArrayLike, b: ArrayLike) -> float:
-    """Cohen's kappa of two models' predictions: (o - e) / (1 - e).
+def kappa(a: ArrayLike, b: ArrayLike) -> float | None:
+    """Returns Cohen's kappa of two models' predictions: (o - e) / (1 - e).
 
     o is the share of images on which they agree, e the share expected of independent predictions
-    with the same class frequencies. Where both name one class for all images, it is 1.
+    with the same class frequencies. Where both models name the same class for all images, e is 1 and kappa
+    is not defined: such models have collapsed, and are no evidence of stability.
 
     Args:
       a, b: predicted classes, [n] each.
+
+    Returns:
+      Kappa, at most 1; None where it is not defined.
+
+    Raises:
+      ValueError: if the lengths differ, or are 0.
 
     Source: Cohen, "A Coefficient of Agreement for Nominal Scales", 1960.
     """
@@ -109,5 +121,7 @@ def kappa(a: ArrayLike, b: ArrayLike) -> float:
         raise ValueError(f"predictions have shapes {a.shape} and {b.shape}; accepted: one length above 0")
     observed = float(np.mean(a == b))
     classes = np.union1d(a, b)
+    if len(classes) == 1:
+        return None
     expected = sum(float(np.mean(a == k)) * float(np.mean(b == k)) for k in classes)
-    return 1.0 if len(classes) == 1 else (observed - expected) / (1 - expected)
+    return (observed - expected) / (1 - expected)

@@ -1,4 +1,4 @@
-"""Labels asked for on arrival: images come one at a time, and each is queried or let go.
+"""Queries on arrival: images come one at a time, and each is queried or let go.
 
 A policy sets a threshold before an image arrives, from the past alone; the image is queried if
 its score lies above it. Nothing is queried once the budget is spent. Scores are those of a query
@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from aljax.scoring import Scale
+
 
 class Settings(NamedTuple):
-    """What the policies are told; each takes what concerns it."""
+    """Holds the settings of all policies; each reads its own."""
 
     threshold: float = 0.0  # of the fixed policy, in units of the score
     step: float = 0.01  # s, by which the variable threshold moves, as a share of it
@@ -26,14 +28,14 @@ class Settings(NamedTuple):
 
 
 class Passage(NamedTuple):
-    """What became of a stream."""
+    """Records what was queried of a stream, and the thresholds."""
 
     queried: jax.Array  # [M] bool
     thresholds: jax.Array  # on each arrival, [M] float32; inf takes nothing, -inf takes anything
 
 
 class Moment(NamedTuple):
-    """What is known before an image arrives, beside the scores that were; scalars."""
+    """Holds what is known before an image arrives, beside the scores before it; scalars."""
 
     passed: jax.Array  # images before it
     left: jax.Array  # of the budget
@@ -42,39 +44,15 @@ class Moment(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """A policy as three functions; `memory` is whatever it keeps of the past."""
+    """Defines a policy by three functions; `memory` is whatever it keeps of the past."""
 
     begin: Callable[[int], Any]  # M -> memory
     threshold: Callable[[Any, Moment, Settings], jax.Array]
     learn: Callable[[Any, Moment, Settings, jax.Array, jax.Array], Any]  # ..., score, queried -> memory
 
 
-class Scale(NamedTuple):
-    """How confident a score is: a falling map to positive numbers, 1 where nothing is in doubt."""
-
-    confidence: Callable[[jax.Array], jax.Array]
-    score: Callable[[jax.Array], jax.Array]  # its inverse
-
-
-# Of the strategies that score each image by itself. The confidence of Zliobaite et al. is the
-# probability of the likeliest class. Scores without a highest value are taken as logarithms:
-# exp(-H) is 1/k for k equally likely classes, and exp(-loss) the probability of the true class.
-PROBABILITY = Scale(lambda score: 1 - score, lambda confidence: 1 - confidence)
-GAP = Scale(jnp.negative, jnp.negative)
-LOGARITHM = Scale(lambda score: jnp.exp(-score), lambda confidence: -jnp.log(confidence))
-SCALES = {
-    "random": PROBABILITY,
-    "least_confidence": PROBABILITY,
-    "margin": GAP,
-    "entropy": LOGARITHM,
-    "learning_loss": LOGARITHM,
-    "bald": LOGARITHM,
-    "vote_entropy": LOGARITHM,
-}
-
-
 def fixed() -> Policy:
-    """The same threshold for every image."""
+    """Returns the policy of one threshold for all images."""
     return Policy(
         begin=lambda size: (),
         threshold=lambda memory, moment, settings: jnp.float32(settings.threshold),
@@ -83,16 +61,17 @@ def fixed() -> Policy:
 
 
 class Spending(NamedTuple):
-    """The memory of the variable policy; scalars."""
+    """Holds the memory of the variable policy; scalars."""
 
     theta: jax.Array  # the confidence below which an image is queried
     spent: jax.Array  # queries, each worth (1 - 1/w)^age
 
 
 def variable(scale: Scale) -> Policy:
-    """A threshold on confidence that falls with every query and rises with every image let go.
+    """Returns the policy of a threshold that adapts to the budget.
 
-    While spent/w < B/M, an image of confidence below theta is queried:
+    It is a threshold on confidence, which the scale of the scores defines; it falls with every query
+    and rises with every image let go. While spent/w < B/M, an image of confidence below theta is queried:
 
         theta <- theta (1 - s)  if queried,  else  theta (1 + s);   theta = 1 at first
         spent <- spent (w - 1)/w + 1 if queried
@@ -118,16 +97,18 @@ def variable(scale: Scale) -> Policy:
 
 
 def quantile() -> Policy:
-    """An image above the (1 - q) quantile of all scores so far is queried, q being left/remaining.
+    """Returns the policy that queries an image among the highest share q of all scores up to its own.
 
-    With n images past, its own score must be above the (floor(n q) + 1)-th highest of theirs. As
-    q is the share of the images still to come that the budget still allows, the whole budget is
-    spent in every stream.
+    q = left/remaining is the share of the images still to come, this one included, that the budget
+    allows. With n images past, an image is queried if its score is above the r-th highest of theirs,
+    r = floor((n + 1) q), which makes it one of the r highest of n + 1. In random order that has a
+    probability of at most q, and none for the first 1/q - 1 images, which are only observed. Once q
+    is 1, all are queried: the whole budget is spent in every stream.
     """
 
     def threshold(memory, moment, settings):
-        rank = moment.left * moment.passed // (moment.size - moment.passed)
-        return memory[jnp.minimum(rank, moment.size - 1)]
+        rank = moment.left * (moment.passed + 1) // (moment.size - moment.passed)
+        return jnp.where(rank > 0, memory[rank - 1], jnp.inf)
 
     def learn(memory, moment, settings, score, queried):
         row = jnp.arange(moment.size)
@@ -144,23 +125,22 @@ POLICIES: dict[str, Callable[[Scale], Policy]] = {
 }
 
 
-@partial(jax.jit, static_argnames=("policy", "strategy"))
-def query(scores: jax.Array, budget: jax.Array, settings: Settings, *, policy: str, strategy: str) -> Passage:
-    """Lets a stream pass by, and queries at most `budget` of its images.
+@partial(jax.jit, static_argnames=("policy", "scale"))
+def query(scores: jax.Array, budget: jax.Array, settings: Settings, *, policy: str, scale: Scale) -> Passage:
+    """Queries at most `budget` images of a stream.
 
     Args:
       scores: in the order of arrival, higher is more uncertain, [M] float32.
       budget: B, a scalar; B M is below 2^31.
       settings: of the policies.
       policy: a key of `POLICIES`.
-      strategy: whose scores they are; sets the scale of the variable policy, for a name that is
-        not in `SCALES` that of a logarithm.
+      scale: of the scores, as the strategy declares it; the variable policy reads it.
 
     Returns:
       Whether each image was queried, and the threshold it met, [M] each.
     """
     (size,) = scores.shape
-    rules = POLICIES[policy](SCALES.get(strategy, LOGARITHM))
+    rules = POLICIES[policy](scale)
 
     def arrive(carry, score):
         memory, passed, left = carry
@@ -175,6 +155,6 @@ def query(scores: jax.Array, budget: jax.Array, settings: Settings, *, policy: s
 
 
 def seen(passage: Passage, budget: int) -> int:
-    """How many images arrived before the budget was spent, the last one queried included; or all, M."""
+    """Counts the images up to the one that spent the budget, itself included; or all, M."""
     spent = jnp.cumsum(passage.queried)
     return int(jnp.sum(spent < budget)) + bool(spent[-1] == budget)

@@ -1,19 +1,58 @@
 """ProbCover: the balls that cover the most images that no ball covers yet.
 
+It was made for self-supervised features, in which a ball holds images of one class; the features
+of a network trained on few labels are not of that kind, and its results with them say little
+about the paper's.
+
 Shapes: M candidates, L labeled points, P = M + L, D features, B the budget.
 """
 
+import jax
 import numpy as np
 
 from aljax.ops import distances
+from aljax.strategies.base import (
+    NO_SCORES,
+    Selection,
+    View,
+    features_of,
+    needs,
+    of_unit_length,
+    seed_of,
+    tie_order,
+)
 from aljax.strategies.typiclust import clusters_of
 
 PURITY = 0.95  # alpha of the paper
 ROWS_AT_ONCE = 256
 
 
+@needs("log_probs", "features", "labeled_features")
+def probcover(key: jax.Array, view: View, budget: int) -> Selection:
+    """Selects the balls that cover the most images, on features of length 1; no scores.
+
+    Of the log probabilities it reads the number of classes only. Once all images are covered, the
+    rest of the budget is drawn uniformly.
+
+    Source: Yehuda, Dekel, Hacohen & Weinshall, "Active Learning Through a Covering Lens", NeurIPS
+    2022, with the features of the trained network instead of self-supervised ones.
+    """
+    assert view.log_probs is not None
+    candidates, labeled = map(of_unit_length, features_of(view))
+    order = tie_order(key, view.subset_size)
+    num_classes = view.log_probs.shape[-1]
+    chosen, radius = most_covering(candidates[order], labeled, budget, num_classes, seed_of(key))
+    rest = np.delete(np.arange(view.subset_size), chosen)[: budget - len(chosen)]  # of a random order
+    note = ""
+    if len(rest):
+        note = (
+            f"{len(chosen)} balls of radius {radius:.6g} cover all images; the other {len(rest)} are random"
+        )
+    return Selection(order[np.append(chosen, rest)], NO_SCORES, note)
+
+
 def pure_radius(points: np.ndarray, pseudo_labels: np.ndarray) -> float:
-    """delta*: the largest radius at which 95 % of the open balls around the points are pure.
+    """Returns delta*: the largest radius at which 95 % of the open balls around the points are pure.
 
     A ball is pure if all of its points have one pseudo-label. The largest pure ball around a
     point reaches to the nearest point of another pseudo-label; delta* is a quantile of these.
@@ -25,8 +64,7 @@ def pure_radius(points: np.ndarray, pseudo_labels: np.ndarray) -> float:
     Returns:
       The radius; infinity where there is one pseudo-label only.
 
-    Source: Yehuda, Dekel, Hacohen & Weinshall, "Active Learning Through a Covering Lens",
-    NeurIPS 2022, section 3 (the radius is found exactly here, not on a grid).
+    Source: Yehuda et al., NeurIPS 2022, section 3 (the radius is found exactly here, not on a grid).
     """
     reach = np.full(len(points), np.inf, np.float32)
     for rows, columns, lengths in distances.blocks(points, points):
@@ -37,7 +75,7 @@ def pure_radius(points: np.ndarray, pseudo_labels: np.ndarray) -> float:
 
 
 def coverage(candidates: np.ndarray, labeled: np.ndarray, budget: int, radius: float) -> np.ndarray:
-    """Takes, again and again, the candidate whose ball holds the most uncovered candidates.
+    """Takes, one after the other, the candidate whose ball holds the most uncovered candidates.
 
     What lies in the ball of a labeled or a taken point is covered. Ties go to the lowest
     position. The balls are kept as bits: M^2 / 8 bytes, 12.5 MB for 10,000.
@@ -75,7 +113,7 @@ def coverage(candidates: np.ndarray, labeled: np.ndarray, budget: int, radius: f
 def most_covering(
     candidates: np.ndarray, labeled: np.ndarray, budget: int, num_classes: int, seed: int
 ) -> tuple[np.ndarray, float]:
-    """`coverage` at the `pure_radius` of k-means clusters, as many as there are classes.
+    """Runs `coverage` at the `pure_radius` of k-means clusters, as many as there are classes.
 
     Args:
       candidates: [M, D].
@@ -94,7 +132,7 @@ def most_covering(
 
 
 def _balls(points: np.ndarray, radius: float) -> np.ndarray:
-    """Bit (i, j): whether j lies in the ball of i, [P, ceil(P / 8)] uint8; symmetric."""
+    """Returns bits (i, j), 1 where j lies in the ball of i, [P, ceil(P / 8)] uint8; symmetric."""
     size = len(points)
     balls = np.zeros((size, -(-size // 8)), np.uint8)
     for rows, columns, lengths in distances.blocks(points, points):

@@ -6,6 +6,7 @@ Shapes: M candidates, L labeled points, D features, B the budget, E pairs within
 import time
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import scipy.optimize
 import scipy.sparse
@@ -13,6 +14,8 @@ from jax.sharding import Mesh
 
 from aljax.kcenter import k_center_greedy
 from aljax.ops import distances
+from aljax.runtime.mesh import of_own_memory
+from aljax.strategies.base import NO_SCORES, Selection, View, features_of, needs, tie_order
 
 OUTLIERS = 1e-4  # of the candidates, at least one: Xi of the paper
 SECONDS = 60.0  # for the programs of a selection
@@ -22,8 +25,28 @@ ROUNDING = 1e-3  # of distances, so that no radius is passed over for it
 INFEASIBLE = 2  # a status of scipy.optimize.milp
 
 
+@needs("features", "labeled_features")
+def robust_core_set(key: jax.Array, view: View, budget: int) -> Selection:
+    """Selects centers of the smallest radius that covers all but a few outliers; no scores.
+
+    Labeled images are centers too. With time enough the radius depends on the features alone; the
+    note reports where the time limit was reached.
+
+    Source: Sener & Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set
+    Approach", ICLR 2018, section 4 and algorithm 2.
+    """
+    candidates, labeled = features_of(view)
+    order = tie_order(key, view.subset_size)
+    cover = robust_k_center(candidates[order], labeled, budget, of_own_memory(view.mesh))
+    note = cover.unsolved and (
+        f"the best feasible answer, of radius {cover.radius:.6g} where the greedy one has "
+        f"{cover.greedy_radius:.6g} and none less than {cover.bound:.6g}: {cover.unsolved}"
+    )
+    return Selection(order[cover.chosen], NO_SCORES, note)
+
+
 class Cover(NamedTuple):
-    """Centers, and how well they cover."""
+    """Holds centers, and how well they cover."""
 
     chosen: np.ndarray  # positions of candidates, [B] int32
     radius: float  # within it of a center lie all candidates but the outliers
@@ -33,7 +56,7 @@ class Cover(NamedTuple):
 
 
 class Near(NamedTuple):
-    """Who lies within the greedy radius of whom."""
+    """Holds the pairs of candidates within the greedy radius of each other."""
 
     pairs: scipy.sparse.csr_array  # distances, [M, M], E of them
     labeled: np.ndarray  # of each candidate to the nearest labeled point, [M]
@@ -46,9 +69,9 @@ def robust_k_center(
     mesh: Mesh | None = None,
     seconds: float = SECONDS,
 ) -> Cover:
-    """Searches the smallest radius for which B centers cover all candidates but a few outliers.
+    """Searches for the smallest radius for which B centers cover all candidates but a few outliers.
 
-    Greedy centers give the largest radius to look at, and half the greedy radius of B + Xi
+    Greedy centers give the largest radius to consider, and half the greedy radius of B + Xi
     centers, Xi the number of outliers, the smallest. Between them lie the distances of pairs;
     a bisection asks of each in turn whether a mixed-integer program has a solution:
 
@@ -69,6 +92,7 @@ def robust_k_center(
 
     Returns:
       The cover. Where the best solution has fewer than B centers, the farthest candidates follow.
+      Ties go to the lowest position.
 
     Source: Sener & Savarese, ICLR 2018, section 4 and algorithm 2, with one variable
     less per pair: which center a point belongs to need not be decided. The solver is HiGHS.
@@ -118,7 +142,7 @@ def robust_k_center(
 def _solve(
     near: Near, radius: float, budget: int, outliers: int, seconds: float
 ) -> tuple[bool, np.ndarray | None]:
-    """Whether the program was decided, and at most B centers if they are found."""
+    """Returns whether the program was decided, and at most B centers if they were found."""
     rows = np.flatnonzero(near.labeled > radius)
     if len(rows) <= outliers:
         return True, np.empty(0, np.int32)
@@ -150,7 +174,7 @@ def _solve(
 def _filled(
     points: np.ndarray, num_candidates: int, centers: np.ndarray, budget: int, mesh: Mesh | None
 ) -> np.ndarray:
-    """The centers, and behind them the farthest candidates up to B, [B] int32."""
+    """Returns the centers, followed by the farthest candidates up to B, [B] int32."""
     if len(centers) == budget:
         return centers
     row = np.arange(len(points))
@@ -166,7 +190,7 @@ def _filled(
 
 
 def _nearest(points: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    """The distance of each point to its nearest center, [P]; infinity where there is none."""
+    """Returns the distance of each point to its nearest center, [P]; infinity if there is no center."""
     nearest = np.full(len(points), np.inf, np.float32)
     if len(centers):
         for rows, _, lengths in distances.blocks(points, centers):
@@ -175,12 +199,12 @@ def _nearest(points: np.ndarray, centers: np.ndarray) -> np.ndarray:
 
 
 def _radius(nearest: np.ndarray, outliers: int) -> float:
-    """The largest distance to a center, were the farthest `outliers` left out."""
+    """Returns the largest distance to a center, leaving out the farthest `outliers`."""
     return float(np.sort(nearest)[-1 - outliers]) if len(nearest) > outliers else 0.0
 
 
 def _pairs_within(candidates: np.ndarray, to_labeled: np.ndarray, low: float, high: float) -> Near | None:
-    """Pairs up to `high` apart of which the first is more than `low` from a label; None if too many."""
+    """Finds pairs up to `high` apart, the first more than `low` from a label; None if too many."""
     parts, count = [], 0
     for rows, columns, lengths in distances.blocks(candidates, candidates):
         if rows == columns:

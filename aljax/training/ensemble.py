@@ -4,7 +4,7 @@ The members are dealt out to the devices where that is even, each device trainin
 turn; else all devices share the batches of one member after the other. What asks for one model gets the first
 member, whose weights and batches are those of an ensemble of one.
 
-Shapes: E members, L the most images ever labeled, as in `train`.
+Shapes: E members, L the most images ever labeled, as in `step`.
 """
 
 from functools import partial
@@ -14,44 +14,53 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from aljax.training import step as train
+from aljax.training import step
+from aljax.training.recipe import Recipe
+from aljax.training.step import EpochMetrics, Examples, Networks, TrainState
 
 
-@partial(jax.jit, static_argnames=("networks", "image_shape"))
+@partial(jax.jit, static_argnames=("networks", "recipe", "image_shape"))
 def fresh(
-    keys: jax.Array, *, networks: train.Networks, image_shape: tuple[int, int, int]
-) -> train.TrainState:
-    """Fresh weights, each member's drawn from its own key.
+    keys: jax.Array, *, networks: Networks, recipe: Recipe, image_shape: tuple[int, int, int]
+) -> TrainState:
+    """Draws fresh weights, each member's from its own key.
 
     Args:
       keys: [E].
-      networks: the modules.
+      networks, recipe: the modules and their hyperparameters.
       image_shape: (H, W, C) of the images.
 
     Returns:
       The state, each of its arrays [E, ...].
     """
-    return jax.lax.map(partial(train.init, networks=networks, image_shape=image_shape), keys)
+    return jax.lax.map(partial(step.init, networks=networks, recipe=recipe, image_shape=image_shape), keys)
+
+
+@partial(jax.jit, static_argnames="recipe")
+def restarted(state: TrainState, *, recipe: Recipe) -> TrainState:
+    """Returns every member's weights [E, ...], with an optimizer that has taken no step."""
+    return jax.lax.map(partial(step.restarted, recipe=recipe), state)
 
 
 @partial(jax.jit, static_argnames=("networks", "recipe", "sharding"), donate_argnames="state")
 def epoch(
-    state: train.TrainState,
-    examples: train.Examples,
+    state: TrainState,
+    examples: Examples,
     labeled: jax.Array,
     num_labeled: jax.Array,
     number: jax.Array,
+    epochs: jax.Array,
     keys: jax.Array,
     *,
-    networks: train.Networks,
-    recipe: train.Recipe,
+    networks: Networks,
+    recipe: Recipe,
     sharding: NamedSharding,
-) -> tuple[train.TrainState, train.EpochMetrics]:
-    """`train.train_epoch` of every member.
+) -> tuple[TrainState, EpochMetrics]:
+    """Trains every member for an epoch, as `step.train_epoch` does one.
 
     Args:
       state: [E, ...], donated.
-      examples, labeled, num_labeled: as there.
+      examples, labeled, num_labeled, epochs: as there.
       number: of the epoch, counted from 0, a scalar.
       keys: each member's key for shuffling and augmentation, [E]; equal keys give equal batches.
       networks, recipe: as there.
@@ -63,9 +72,9 @@ def epoch(
     size, mesh = keys.shape[0], sharding.mesh
     dealt_out = size > 1 and size % mesh.size == 0
 
-    def of_one(state: train.TrainState, key: jax.Array, shared: Any) -> Any:
+    def of_one(state: TrainState, key: jax.Array, shared: Any) -> Any:
         options: Any = {"networks": networks, "recipe": recipe, "sharding": None if dealt_out else sharding}
-        return train.train_epoch(state, *shared, key, **options)
+        return step.train_epoch(state, *shared, key, **options)
 
     def in_turn(state, keys, shared):  # vmap would make grouped convolutions, which are slow everywhere
         return jax.lax.map(lambda own: of_one(*own, shared), (state, keys))
@@ -76,7 +85,7 @@ def epoch(
         train_all = jax.shard_map(
             in_turn, mesh=mesh, in_specs=(own, own, same), out_specs=own, check_vma=False
         )
-    state, metrics = train_all(state, keys, (examples, labeled, num_labeled, number))
+    state, metrics = train_all(state, keys, (examples, labeled, num_labeled, number, epochs))
     bad = metrics.bad_step.astype(jnp.int32)
     first_bad = jnp.where(bad > 0, bad, jnp.iinfo(jnp.int32).max).min()
     metrics = jax.tree.map(lambda values: values[0], metrics)
@@ -84,6 +93,6 @@ def epoch(
 
 
 @jax.jit
-def first(state: train.TrainState) -> train.TrainState:
-    """The first member's state, out of [E, ...]."""
+def first(state: TrainState) -> TrainState:
+    """Returns the first member's state, out of [E, ...]."""
     return jax.tree.map(lambda values: values[0], state)

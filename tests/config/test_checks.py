@@ -125,11 +125,10 @@ REFUSALS = [
     ({"stop__tolerance": 2.0}, "config.stop.tolerance=2.0: accepted: a number of at least 0 and at most 1"),
     ({"stop__stability": 1.5}, "config.stop.stability=1.5: accepted: a number of at least 0 and at most 1"),
     ({"stop__window": 0}, "config.stop.window=0: accepted: a whole number of at least 1"),
-    ({"train__one_cycle": 0.2}, "config.train.milestones=(0.8,): accepted: () with config.train.one_cycle"),
-    (
-        {"train__one_cycle": 1.0},
-        "config.train.one_cycle=1.0: accepted: a number of at least 0 and at most 0.9",
-    ),
+    ({"train__warmup": 1.0}, "config.train.warmup=1.0: accepted: a number of at least 0 and at most 0.9"),
+    ({"train__warmup": 0.9}, "config.train.warmup=0.9: accepted: at most config.train.milestones=(0.8,)"),
+    ({"train__min_steps": -1}, "config.train.min_steps=-1: accepted: a whole number of at least 0"),
+    ({"model__initialization": "zero"}, "accepted: one of he_fan_out, torch_default"),
     ({"train__label_smoothing": 1.0}, "config.train.label_smoothing=1.0: accepted"),
     ({"train__flip": "yes"}, "config.train.flip='yes': accepted: True or False"),
 ]

@@ -15,7 +15,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 
 from aljax.data import dataset as data
-from aljax.errors import Interrupted, RunError
+from aljax.errors import Interrupted, InvalidInputError, RunError
 from aljax.experiment import candidates as scenarios
 from aljax.experiment import loop as experiment
 from aljax.experiment import validation
@@ -299,9 +299,15 @@ def test_a_stream_that_asks_for_nothing(tmp_path, capsys):
 
 
 def test_a_stream_needs_scores(no_pages, tmp_path):
-    own = "aljax.strategies:core_set"
-    with pytest.raises(RunError, match=r"trial 0, cycle 2: .*core_set' gives no scores, as a stream needs"):
-        experiment.run(one_trial(**{**FIELDS["stream"], "uncertainty": own}), tmp_path / "run")
+    for name in ("core_set", "aljax.strategies:core_set"):
+        with pytest.raises(
+            InvalidInputError, match=r"core_set': accepted: in a stream, one that scores each"
+        ):
+            experiment.run(one_trial(**{**FIELDS["stream"], "uncertainty": name}), tmp_path / "run")
+    own = tmp_path / "own.py"
+    own.write_text("def pick(key, view, budget): return range(budget)")
+    with pytest.raises(RunError, match=r"trial 0, cycle 2: .*pick' gives no scores, as a stream needs"):
+        experiment.run(one_trial(**{**FIELDS["stream"], "uncertainty": f"{own}:pick"}), tmp_path / "run")
 
 
 def thresholds(workdir):

@@ -1,21 +1,9 @@
-import struct
-
 import pytest
-from tensorboardX.proto.event_pb2 import Event
 
 from aljax.errors import RunError
 from aljax.experiment import tensorboard as module
 from aljax.experiment.tensorboard import Curves
-
-
-def events(path):
-    """A TFRecord file: length, its checksum, content, its checksum."""
-    content, place, found = path.read_bytes(), 0, []
-    while place < len(content):
-        (length,) = struct.unpack_from("<Q", content, place)
-        found.append(Event.FromString(content[place + 12 : place + 12 + length]))
-        place += 12 + length + 4
-    return found
+from tests.harness import events
 
 
 def test_points_can_be_read_back(tmp_path):

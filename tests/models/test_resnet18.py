@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from aljax.models import resnet18 as models
+from aljax import models
 
 
 def shapes_of(module, *args, **kwargs):

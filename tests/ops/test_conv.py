@@ -1,11 +1,12 @@
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
-from aljax.ops.conv import conv
+from aljax.ops.conv import conv, for_flax
 
 CASES = [  # size, window, stride, padding
     ((8, 8), (3, 3), 1, 1),
@@ -131,3 +132,48 @@ def test_vmap_equals_a_loop(size, batched):
     ]
     alone = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
     chex.assert_trees_all_close(together, alone, atol=1e-4)
+
+
+OPTIONS = [  # of flax.linen.Conv
+    {"padding": 1},
+    {"padding": "SAME"},
+    {"padding": "VALID"},
+    {"padding": "SAME", "strides": 2},
+    {"padding": "VALID", "strides": (2, 1)},
+    {"padding": "CIRCULAR"},
+    {"padding": "REFLECT"},
+    {"padding": ((0, 2), (1, 0))},
+    {"kernel_dilation": 2},
+    {"kernel_dilation": (1, 3), "padding": 1, "strides": 2},
+    {"input_dilation": 2, "padding": 1},
+    {"feature_group_count": 2},
+    {"feature_group_count": 4, "strides": 2, "kernel_dilation": 2},
+    {"precision": "highest"},
+    {"use_bias": False, "padding": "SAME"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("size", [(7, 8), (2, 2)], ids=["usual", "tiny"])
+def test_flax_s_convolution_with_every_option(options, size):
+    if size == (2, 2) and options.get("padding") in ("VALID", "REFLECT"):
+        pytest.skip("there is nothing left of so small an image, or too little to reflect")
+    x = jax.random.normal(jax.random.key(0), (4, *size, 4))
+    theirs = nn.Conv(8, (3, 3), **options)
+    ours = nn.Conv(8, (3, 3), conv_general_dilated=for_flax, **options)
+    variables = theirs.init(jax.random.key(1), x)
+
+    def gradients(layer):
+        return jax.grad(lambda v, x: jnp.sin(layer.apply(v, x)).sum(), (0, 1))(variables, x)
+
+    chex.assert_trees_all_close(ours.apply(variables, x), theirs.apply(variables, x), atol=1e-5)
+    chex.assert_trees_all_close(gradients(ours), gradients(theirs), atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(9,), (5, 5, 5)], ids=["1-D", "3-D"])
+def test_flax_s_convolution_of_other_dimensions(size):
+    x = jax.random.normal(jax.random.key(0), (2, *size, 3))
+    theirs = nn.Conv(4, (3,) * len(size))
+    variables = theirs.init(jax.random.key(1), x)
+    found = theirs.clone(conv_general_dilated=for_flax).apply(variables, x)
+    chex.assert_trees_all_close(found, theirs.apply(variables, x), atol=1e-6)

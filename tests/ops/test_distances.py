@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from aljax.ops import distances
 
@@ -20,3 +21,19 @@ def test_few_traces_serve_all_blocks(monkeypatch):
     for size in (9, 13, 17):  # each ends with one row
         list(distances.blocks(np.zeros((size, 7)), np.ones((8, 7))))
     assert distances._distances._cache_size() == before + 2
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-22, 1.0, 1e19, 1e36])
+def test_points_of_any_scale(scale):
+    points = (scale * np.random.default_rng(0).normal(size=(20, 5))).astype(np.float32)
+    ((_, _, values),) = distances.blocks(points, points)
+    expected = np.linalg.norm(points[:, None].astype(float) - points, axis=-1)
+    np.testing.assert_allclose(values, expected, atol=2e-3 * scale)
+
+
+@pytest.mark.parametrize("largest", [1e-38, 3e-22, 1.0, 1024.0, 3e38])
+def test_the_power_of_two_brings_the_largest_near_its_exponent(largest):
+    scale = distances.power_of_two(np.float32(largest), exponent=20)
+    assert np.frexp(scale)[0] == 0.5
+    assert 2**19 <= largest * float(scale) < 2**20 or scale == 2.0**126
+    assert distances.power_of_two(0.0) == 1

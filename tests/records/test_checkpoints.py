@@ -8,8 +8,8 @@ from aljax.training import step as train
 
 
 @pytest.fixture
-def progress(networks):
-    state = train.init(jax.random.key(0), networks=networks, image_shape=(8, 8, 3))
+def progress(networks, recipe):
+    state = train.init(jax.random.key(0), networks=networks, recipe=recipe, image_shape=(8, 8, 3))
     metrics = train.EpochMetrics(jnp.float32(0.1), jnp.float32(0.2), jnp.float32(0.3), jnp.int32(0))
     return checkpoints.Progress(1, 7, state, metrics)
 

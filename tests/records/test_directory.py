@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from aljax.errors import InvalidInputError, RunError
 from aljax.records import directory as records
-from aljax.records import files, selections
+from aljax.records import files, places, selections
 
 PLAN = [(trial, cycle) for trial in range(2) for cycle in (1, 2)]
 CONFIG = {"seed": 0, "train": {"epochs": 2, "milestones": (1,)}}
@@ -24,7 +24,7 @@ def line(trial, cycle):
     return {"trial": trial, "cycle": cycle, "C": 0.1 + 0.2}
 
 
-def places(path):
+def places_in(path):
     return [(line["trial"], line["cycle"]) for line in files.read_lines(path)[0]]
 
 
@@ -58,7 +58,7 @@ def test_a_half_written_last_line_is_dropped_wherever_it_was_cut(cycles):
 def test_timings_are_cut_to_the_complete_cycles(cycles):
     files.append(cycles.parent / "timings.jsonl", {"trial": 1, "cycle": 2, "train": 1.0})
     records.completed(cycles.parent, PLAN)
-    assert places(cycles.parent / "timings.jsonl") == PLAN[:3]
+    assert places_in(cycles.parent / "timings.jsonl") == PLAN[:3]
 
 
 @pytest.mark.parametrize("selected", [True, False])
@@ -70,7 +70,7 @@ def test_diagnostics_stay_where_their_selections_stand(cycles, selected):
     if selected:
         files.write(selections.path_of(cycles.parent, *PLAN[3]), b"")
     records.completed(cycles.parent, PLAN)
-    assert places(path) == (PLAN if selected else PLAN[:3])
+    assert places_in(path) == (PLAN if selected else PLAN[:3])
 
 
 def test_the_line_of_a_cycle_is_put_in_the_place_of_the_one_before(tmp_path):
@@ -83,7 +83,7 @@ def test_the_line_of_a_cycle_is_put_in_the_place_of_the_one_before(tmp_path):
     assert path.read_bytes() == before
     records.put(path, {**line(*PLAN[1]), "C": 0.5})
     assert [entry["C"] for entry in files.read_lines(path)[0]] == [0.1 + 0.2, 0.5, 0.1 + 0.2, 0.1 + 0.2]
-    assert places(path) == PLAN
+    assert places_in(path) == PLAN
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_stopped_trial_ends_before_its_last_cycle(cycles):
     files.append(cycles, {**first, "stopped": "labels: 1"})
     files.append(cycles, {**second, "stopped": None})
     lines = records.completed(cycles.parent, PLAN)
-    assert records.shortened(PLAN, lines) == [(0, 1), (1, 1), (1, 2)]
+    assert places.shortened(PLAN, lines) == [(0, 1), (1, 1), (1, 2)]
     timings, _ = files.read_lines(cycles.parent / "timings.jsonl")
     assert [(timing["trial"], timing["cycle"]) for timing in timings] == [(0, 1), (1, 1)]
     files.append(cycles, line(0, 2))
@@ -298,7 +298,7 @@ def test_a_file_in_place_of_the_directory_is_refused(tmp_path):
 
 def test_a_second_process_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path):
     code = (
-        "import sys; from aljax import records\n"
+        "import sys; from aljax.records import directory as records\n"
         f"with records.opened(__import__('pathlib').Path(sys.argv[1]), {CONFIG!r}, {ENVIRONMENT!r}):\n"
         "    print('holding', flush=True); sys.stdin.read()"
     )
@@ -330,7 +330,7 @@ def test_what_a_killed_write_left_is_removed(tmp_path):
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from aljax import files
+from aljax.records import files
 from aljax.errors import RunError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))

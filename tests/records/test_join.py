@@ -10,9 +10,11 @@ import time
 import numpy as np
 import pytest
 
+from aljax.cli import join as command
 from aljax.errors import InvalidInputError
 from aljax.experiment import loop as experiment
 from aljax.records import files, join, selections, verify
+from aljax.report import make
 from tests import harness
 
 
@@ -37,7 +39,7 @@ def apart(tmp_path_factory):
 
 def test_what_ran_apart_is_what_one_run_would_have_made(whole, apart, tmp_path, capsys):
     out = tmp_path / "new" / "joined"
-    assert join.main([str(out), str(apart[1]), str(apart[0])]) == 0
+    assert command.main([str(out), str(apart[1]), str(apart[0])]) == 0
     assert f"run directory: {out}" in capsys.readouterr().out.replace("\n", "")
     same = ("config.json", "cycles.jsonl", "pairs.jsonl", "diagnostics.jsonl", "summary.csv", "pairs.csv")
     for name in same:
@@ -85,7 +87,7 @@ def test_what_does_not_go_together_is_refused(apart, tmp_path, change, expected)
     part = shutil.copytree(apart[1], tmp_path / "part")
     change(part)
     with pytest.raises(InvalidInputError, match=expected):
-        join.join(tmp_path / "joined", [apart[0], part])
+        join.join(tmp_path / "joined", [apart[0], part], make.report)
     assert not (tmp_path / "joined").exists()
 
 
@@ -104,7 +106,7 @@ def test_every_trial_once(whole, apart, tmp_path):
         ([third, apart[0]], "third: begins with trial 2, and trial 1 is in none"),
     ):
         with pytest.raises(InvalidInputError, match=expected):
-            join.join(tmp_path / "joined", parts)
+            join.join(tmp_path / "joined", parts, make.report)
 
 
 def test_the_run_directory_must_be_new_and_outside_of_the_parts(apart, tmp_path, capsys):
@@ -114,8 +116,8 @@ def test_the_run_directory_must_be_new_and_outside_of_the_parts(apart, tmp_path,
         (apart[0] / "within", f"{apart[0] / 'within'}: lies in a run directory"),
         (tmp_path / "file" / "joined", f"{tmp_path / 'file' / 'joined'}: cannot be made (File exists)"),
     ):
-        assert join.main([str(out), *map(str, apart)]) == 2
-        told = f"join: {expected}; accepted: a new folder, named before the run directories\n"
+        assert command.main([str(out), *map(str, apart)]) == 2
+        told = f"aljax: {expected}; accepted: a new folder, named before the run directories\n"
         assert capsys.readouterr().err == told
     assert not (apart[0] / "within").exists()
 
@@ -125,8 +127,8 @@ def test_a_full_disk_leaves_nothing(apart, tmp_path, capsys, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(join.shutil, "copytree", full)
-    assert join.main([str(tmp_path / "joined"), *map(str, apart)]) == 1
-    expected = f"join: {tmp_path / 'joined'}: could not be written (No space left on device)\n"
+    assert command.main([str(tmp_path / "joined"), *map(str, apart)]) == 1
+    expected = f"aljax: {tmp_path / 'joined'}: could not be written (No space left on device)\n"
     assert capsys.readouterr().err == expected
     assert list(tmp_path.iterdir()) == []
 
@@ -134,26 +136,27 @@ def test_a_full_disk_leaves_nothing(apart, tmp_path, capsys, monkeypatch):
 def test_what_a_killed_join_left_is_removed(apart, tmp_path):
     left = tmp_path / f"{files.PARTIAL}joined"
     (left / "selections").mkdir(parents=True)
-    join.join(tmp_path / "joined", apart)
+    join.join(tmp_path / "joined", apart, make.report)
     assert [path.name for path in tmp_path.iterdir()] == ["joined"]
     assert list(verify.problems(tmp_path / "joined")) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_gets_one_line_and_leaves_nothing(apart, tmp_path, number):
-    command = [sys.executable, "-m", "aljax.records.join", str(tmp_path / "joined"), *map(str, apart)]
+    command = [sys.executable, "-m", "aljax", "join", str(tmp_path / "joined"), *map(str, apart)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not any(tmp_path.iterdir()):
         time.sleep(0.001)
     process.send_signal(number)
     _, errors = process.communicate()
     assert process.returncode == 128 + number, errors
-    assert errors == "join: stopped; the same command begins anew\n"
+    assert errors == "aljax: stopped; the same command begins anew\n"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_device_is_told_and_taken(apart, tmp_path, capsys):
+def test_another_device_is_reported_and_taken(apart, tmp_path):
     part = shutil.copytree(apart[1], tmp_path / "part")
     edited(part, device="1 x other")
-    join.join(tmp_path / "joined", [apart[0], part])
-    assert "device is '1 x other', and" in capsys.readouterr().err
+    reported = join.join(tmp_path / "joined", [apart[0], part], make.report)
+    assert len(reported) == 1
+    assert "device is '1 x other', and" in reported[0]

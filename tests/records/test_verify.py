@@ -69,7 +69,8 @@ def note(run, trial, cycle, chosen, rng):
     records.put(run / "diagnostics.jsonl", {"trial": trial, "cycle": cycle, **measured})
     if trial == 3 and space is not None:
         kept = diagnostics.gallery(labels, *batches.values(), "abc", space=space, scores=chosen.scores)
-        files.write(diagnostics.path_of(run, trial, cycle), diagnostics.packed(kept))
+        images = np.zeros((len(kept.shown), 4, 4, 1), np.uint8)
+        files.write(diagnostics.path_of(run, trial, cycle), diagnostics.packed(kept._replace(images=images)))
 
 
 def found(run):
@@ -227,4 +228,27 @@ def test_the_command(run):
     assert status == 1
     assert "cycles.jsonl:2: overlap is 9" in output
     assert command("verify", str(run / "none"))[0] == 2
-    assert command("check")[0] == 2
+    assert command("check", str(run))[0] == 2
+    status, output, errors = command("--help")
+    assert (status, errors) == (0, "")
+    assert "verify" in output
+
+
+def test_verifying_and_reporting_import_nothing_that_makes_runs(run):
+    """Nor jax, nor orbax, as there is no checkpoint to read."""
+    makers = {"jax", "flax", "optax", "orbax", "tensorflow", "aljax.experiment", "aljax.training"}
+    for command in ("aljax.records verify", "aljax.report"):
+        module, *rest = command.split()
+        code = (
+            f"import runpy, sys; sys.argv = {[module, *rest, str(run)]}\n"
+            f"try:\n  runpy.run_module({module!r}, run_name='__main__')\n"
+            "except SystemExit as end:\n  print(end.code)\n"
+            "print(*sys.modules)"
+        )
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+        )
+        status, modules = done.stdout.splitlines()[-2:]
+        assert status == "0", done.stdout + done.stderr
+        assert not makers & set(modules.split()), command

@@ -15,14 +15,10 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from aljax.records import files, summary
-from aljax.records import reader as runs
-from aljax.report import claims as verdict
-from aljax.report import figures as drawings
-from aljax.report import make as report
-from aljax.report import page as tables
-from aljax.report import plots as figures
-from tests.harness import BUDGET, SUBSET, make_run
+from aljax.cli import report as command
+from aljax.records import files, reader, summary
+from aljax.report import claims, figures, make, page, plots, terminal
+from tests.harness import BUDGET, SUBSET, config_of, make_run
 
 FIGURES = ("correlation", "accuracy", "distance", "coverage", "spearman", "classes", "subpool-cycle-04")
 ALIEN = '<script>alert(1)</script>"&$x^2$'
@@ -32,8 +28,7 @@ ALIEN = '<script>alert(1)</script>"&$x^2$'
 def run(tmp_path_factory):
     """A finished run and its report."""
     path = make_run(tmp_path_factory.mktemp("report") / "insects")
-    lines, _ = files.read_lines(path / "cycles.jsonl")
-    report.finish(path, lines)
+    make.report(path)
     return path
 
 
@@ -54,12 +49,11 @@ def section(tree, name):
     return next(element for element in tree.iter() if element.get("id") == name)
 
 
-def make(path):
+def page_of(path):
     """The page of a run as a tree, without the files that go with it."""
-    loaded = runs.load(path)
-    page = path / "page.html"
-    page.write_text(report.page([loaded], drawings.drawings([loaded])), "utf-8")
-    return parsed(page)
+    loaded = reader.load(path)
+    (path / "page.html").write_bytes(make.html([loaded], figures.draw([loaded])))
+    return parsed(path / "page.html")
 
 
 def test_the_page_is_html_without_any_reference_to_elsewhere(run):
@@ -99,7 +93,7 @@ def test_every_figure_is_there_as_a_file_and_in_the_page(run):
 
 def test_the_table_of_the_page_is_that_of_the_terminal(run, capsys):
     tree = parsed(run / "report.html")
-    report.tell(runs.load(run))
+    terminal.show(run)
     printed = capsys.readouterr().out
     table = rows_of(section(tree, "cycles"))
     lines, _ = files.read_lines(run / "cycles.jsonl")
@@ -114,14 +108,14 @@ def test_the_table_of_the_page_is_that_of_the_terminal(run, capsys):
         apart = sum(line["p_value"] < 0.05 for line in lines if line["cycle"] == cycle)
         assert row[6] == f"{apart} of 3"
         assert re.search(r"│ +" + r" +│ +".join(re.escape(cell) for cell in row[:6]) + r" +│", printed)
-    for claim in verdict.claims(runs.load(run).config, lines):
-        if claim.verdict != verdict.DOES_NOT_APPLY:
+    for claim in claims.judge(reader.load(run).config, lines):
+        if claim.verdict != claims.DOES_NOT_APPLY:
             assert f"{claim.text}? {claim.verdict}: {claim.measured}" in printed
 
 
 def test_the_curves_are_drawn_through_means_and_intervals(run):
-    loaded = runs.load(run)
-    axes = drawings.correlation([loaded]).figure.axes[0]
+    loaded = reader.load(run)
+    axes = figures.correlation([loaded])[0].figure.axes[0]
     values = np.array([[line["C"] for line in loaded.lines if line["trial"] == t] for t in range(3)])
     curve = next(line for line in axes.lines if line.get_label().startswith("mean of 3 trials"))
     assert curve.get_xdata().tolist() == [1, 2, 3, 4]
@@ -139,7 +133,7 @@ def test_the_curves_are_drawn_through_means_and_intervals(run):
     assert edges == pytest.approx(
         tuple(np.log1p((SUBSET - 2 * BUDGET) / BUDGET * SUBSET / BUDGET * overlaps / BUDGET) / np.log(4) - 1)
     )
-    accuracy = drawings.accuracy([loaded]).figure.axes[0]
+    accuracy = figures.accuracy([loaded])[0].figure.axes[0]
     curve = next(line for line in accuracy.lines if line.get_label().startswith("mean"))
     assert curve.get_xdata().tolist() == [8, 16, 24, 32]
 
@@ -147,26 +141,26 @@ def test_the_curves_are_drawn_through_means_and_intervals(run):
 def test_the_studys_points_and_bands_are_for_its_data_alone(run, tmp_path):
     assert (
         "the study"
-        not in drawings.correlation([runs.load(run)]).figure.axes[0].get_legend_handles_labels()[1]
+        not in figures.correlation([reader.load(run)])[0].figure.axes[0].get_legend_handles_labels()[1]
     )
-    loaded = runs.load(run)
+    loaded = reader.load(run)
     config = {**loaded.config, "dataset": {"name": "cifar10"}, "budget": 1_000, "subset_size": 10_000}
     lines = [
         {**line, "cycle": 1 + 3 * (line["cycle"] - 1), "labeled": 1_000 + 3_000 * (line["cycle"] - 1)}
         for line in loaded.lines
     ]
     study = loaded._replace(config=config, lines=lines)
-    drawn = drawings.correlation([study])
+    drawn = figures.correlation([study])[0]
     points = next(line for line in drawn.figure.axes[0].lines if line.get_label() == "the study")
     assert dict(zip(points.get_xdata(), points.get_ydata(), strict=True)) == {2: -0.355, 10: 0.596}
     assert "stars" in drawn.caption
-    texts = {text.get_text() for text in drawings.accuracy([study]).figure.axes[0].texts}
+    texts = {text.get_text() for text in figures.accuracy([study])[0].figure.axes[0].texts}
     assert texts == {"published", "random", "learning_loss", "core_set", "entropy"}
 
 
 def test_images_and_diagnostics_are_those_of_the_records(run):
     tree = parsed(run / "report.html")
-    loaded = runs.load(run)
+    loaded = reader.load(run)
     leaf = section(tree, "leaf-3")
     kept = loaded.galleries[0, 3]
     images = list(leaf.iter("img"))
@@ -176,7 +170,7 @@ def test_images_and_diagnostics_are_those_of_the_records(run):
     ]
     assert f"loss {kept.scores[kept.shown[0]]:.2f}" in text_of(leaf)
     assert f"dist. {kept.distance[kept.shown[-1]]:.2f}" in text_of(leaf)
-    assert tables.data_uri(kept.images[0]) == images[0].get("src")
+    assert page.data_uri(kept.images[0]) == images[0].get("src")
     why = rows_of(section(tree, "why"))
     distances = [line["distance"]["uncertainty"] for line in loaded.diagnostics if line["cycle"] == 2]
     assert f"{np.mean(distances):.2f} ± {np.std(distances, ddof=1):.2f}" in next(
@@ -189,7 +183,7 @@ def test_images_and_diagnostics_are_those_of_the_records(run):
 
 
 def test_timings_by_hand(run):
-    table = tables.timings(runs.load(run))
+    table = page.timings(reader.load(run))
     assert table["headings"][1:] == ("score", "select", "train", "evaluate", "all", "images/s in training")
     assert table["rows"][1] == ("2", "0.50", "0.25", "2.00", "0.25", "3.0", "80")  # 10 epochs of 16 in 2 s
     assert table["training"] == "80"
@@ -200,7 +194,7 @@ def test_class_names_stay_text(tmp_path):
     path = make_run(
         tmp_path / "<b>run", class_names=(ALIEN, "b"), uncertainty="<i>mine</i>", trials=1, cycles=2
     )
-    tree = make(path)
+    tree = page_of(path)
     assert not list(tree.iter("script"))
     assert not list(tree.iter("i"))
     assert ALIEN in text_of(section(tree, "images"))
@@ -210,9 +204,9 @@ def test_class_names_stay_text(tmp_path):
 
 
 def test_one_trial(tmp_path):
-    tree = make(make_run(tmp_path / "one", trials=1, cycles=3))
+    tree = page_of(make_run(tmp_path / "one", trials=1, cycles=3))
     table = rows_of(section(tree, "verdict"))
-    assert {row[-1][2:] for row in table[1:]} <= {verdict.TOO_FEW, verdict.DOES_NOT_APPLY}
+    assert {row[-1][2:] for row in table[1:]} <= {claims.TOO_FEW, claims.DOES_NOT_APPLY}
     assert "±" not in text_of(section(tree, "figure-correlation"))
     assert section(tree, "why") is not None
 
@@ -220,12 +214,12 @@ def test_one_trial(tmp_path):
 @pytest.mark.parametrize("lines", [0, 1, 5])
 def test_an_unfinished_run_says_so(tmp_path, lines):
     path = make_run(tmp_path / "unfinished", lines=lines)
-    said = text_of(make(path))
+    said = text_of(page_of(path))
     if lines:
         assert f"Unfinished: {lines} of 12 cycles are complete." in said
     else:
         assert "No cycle is complete yet" in said
-        assert report.main([str(path)]) == 0
+        assert command.main([str(path)]) == 0
         assert not (path / "summary.json").exists()
 
 
@@ -236,29 +230,64 @@ def test_what_is_missing_is_said(run, tmp_path):
     (path / "timings.jsonl").unlink()
     lines = (path / "diagnostics.jsonl").read_bytes().splitlines(keepends=True)
     (path / "diagnostics.jsonl").write_bytes(b"".join(lines[:5]) + b"{")
-    said = text_of(make(path))
+    said = text_of(page_of(path))
     assert "timings.jsonl: missing; no seconds per phase" in said
     assert "diagnostics.jsonl: lacks 7 of 12 cycles" in said
     assert "gallery/: missing; no images" in said
     (path / "diagnostics.jsonl").write_bytes(b"nonsense\n" + b"".join(lines))
-    assert "diagnostics.jsonl: 1: damaged" in text_of(make(path))
+    assert "diagnostics.jsonl: 1: damaged" in text_of(page_of(path))
     shutil.copytree(run / "gallery", path / "gallery")
     (path / "gallery" / "trial-00" / "cycle-03.npz").write_bytes(b"PK")
-    said = text_of(make(path))
+    said = text_of(page_of(path))
     assert "gallery/trial-00/cycle-03.npz: damaged" in said
     assert "gallery/: missing" not in said
 
 
+def sections(tree):
+    return [element.get("id") for element in tree.iter("section")]
+
+
+def test_the_verdict_leads_where_the_run_is_on_the_studys_data_and_ends_the_page_elsewhere(run, tmp_path):
+    other = sections(parsed(run / "report.html"))
+    assert other[:2] == ["curves", "cycles"]
+    assert other[-2:] == ["verdict", "config"]
+    dataset = config_of("cifar10")["dataset"]
+    tree = page_of(make_run(tmp_path / "study", trials=1, cycles=2, dataset=dataset, train={"flip": False}))
+    assert sections(tree)[:2] == ["verdict", "curves"]
+    said = text_of(section(tree, "verdict"))
+    assert "train.flip False (the study: True)" in said
+    for one in (tree, parsed(run / "report.html")):
+        assert text_of(one).count("a two-page conference paper in Korean") == 1
+
+
+def test_doubts_are_notices_and_withhold_the_verdict(tmp_path):
+    path = make_run(tmp_path / "doubtful", trials=2)
+    lines, _ = files.read_lines(path / "cycles.jsonl")
+    for line in lines:
+        line["doubts"] = ["the test loss <9> is far above ln 3"]
+        line["ties"] = line["cycle"] - 1
+    files.write(path / "cycles.jsonl", b"".join(map(files.encoded, lines)))
+    tree = page_of(path)
+    notice = next(text_of(one) for one in tree.iter("div") if one.get("class") == "notice")
+    assert "Trial 0, cycle 1: the test loss <9> is far above ln 3" in notice
+    assert "... and 3 more like these" in notice
+    verdicts = {row[-1][2:] for row in rows_of(section(tree, "verdict"))[1:]}
+    assert verdicts == {claims.WITHHELD, claims.DOES_NOT_APPLY}
+    heading, *cycles = (row[6] for row in rows_of(section(tree, "cycles")))
+    assert heading == "tied at the cut"
+    assert cycles == ["0.0 ± 0.0", "1.0 ± 0.0", "2.0 ± 0.0", "3.0 ± 0.0"]
+
+
 def test_a_stopped_trial_is_no_unfinished_one(tmp_path):
     path = make_run(tmp_path / "stopped", trials=2, lines=6)  # trial 1 has two cycles of four
-    assert runs.unfinished(runs.load(path))
+    assert reader.unfinished(reader.load(path))
     lines, _ = files.read_lines(path / "cycles.jsonl")
     lines[3]["stopped"] = "cycles: all 4, as planned"
     lines[5]["stopped"] = "accuracy: it is enough"
     (path / "cycles.jsonl").write_bytes(b"".join(map(files.encoded, lines)))
-    loaded = runs.load(path)
-    assert not runs.unfinished(loaded)
-    assert runs.stopped(loaded) == ["Trial 1 stopped after cycle 2: accuracy: it is enough"]
+    loaded = reader.load(path)
+    assert not reader.unfinished(loaded)
+    assert reader.stopped(loaded) == ["Trial 1 stopped after cycle 2: accuracy: it is enough"]
 
 
 def test_pairs_of_strategies_are_a_matrix_of_means(run, tmp_path):
@@ -270,65 +299,64 @@ def test_pairs_of_strategies_are_a_matrix_of_means(run, tmp_path):
             for a, b, c in (("x", "y", 0.2 * cycle), ("x", "z", None), ("y", "z", -0.5 + 0.1 * trial)):
                 line = {"trial": trial, "cycle": cycle, "a": a, "b": b, "C": c}
                 files.append(path / "pairs.jsonl", line)
-    first, last = tables.matrices(runs.load(path))
+    first, last = page.matrices(reader.load(path))
     assert (first["cycle"], last["cycle"]) == (2, 4)
     assert first["names"] == ["x", "y", "z"]
     assert first["means"][0][1] == first["means"][1][0] == pytest.approx(0.4)
     assert last["means"][1][2] == pytest.approx(-0.4)
     assert np.isnan(first["means"][0][2])
-    matrix = rows_of(section(make(path), "pairs"))
+    matrix = rows_of(section(page_of(path), "pairs"))
     assert matrix[1] == ["x", "·", "+0.40", "-"]
 
 
 def test_several_runs_side_by_side(run, tmp_path):
     other = make_run(tmp_path / "other", seed=1, uncertainty="entropy")
     out = tmp_path / "both.html"
-    assert report.main([str(run), str(other), f"--out={out}"]) == 0
+    assert command.main([str(run), str(other), f"--out={out}"]) == 0
     tree = parsed(out)
     assert "2 runs side by side" in text_of(tree)
     assert "entropy against core_set" in text_of(tree)
     legend = text_of(section(tree, "figure-correlation"))
     assert "insects" in legend
     assert "other" in legend
-    a, b = (summary.by_trial(runs.load(path).lines, "accuracy") for path in (other, run))
+    a, b = (summary.by_trial(reader.load(path).lines, "accuracy") for path in (other, run))
     p = stats.ttest_rel([a[t][4] for t in range(3)], [b[t][4] for t in range(3)]).pvalue
-    gap = next(row for row in rows_of(tree) if row[0] == "accuracy at cycle 4: other minus insects")
+    gap = next(row for row in rows_of(tree) if row[0] == "accuracy at 32 labels: other minus insects")
     assert gap[3:5] == ["3", f"{p:.2g}"]
 
 
 def test_a_finished_report_is_made_once(run):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
-    lines, _ = files.read_lines(run / "cycles.jsonl")
-    report.finish(run, lines)
+    make.report(run)
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()} == before
 
 
 def test_the_page_is_refreshed_within_its_share_of_the_time(tmp_path, monkeypatch):
     path = make_run(tmp_path / "going", lines=3)
     now = [100.0]
-    monkeypatch.setattr(report.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(make.time, "monotonic", lambda: now[0])
     made = []
 
     def slow_page(*_):
         made.append(now[0])
         now[0] += 2
-        return "a page"
+        return b"a page"
 
-    monkeypatch.setattr(report, "page", slow_page)
-    refresh = report.Refresher(path)
+    monkeypatch.setattr(make, "html", slow_page)
+    refresh = make.Refresher(path)
     for _ in range(1_000):
         refresh()
         now[0] += 1
     assert made[0] == 100
     assert len(made) == 5
-    assert min(np.diff(made)) >= 2 / report.SHARE
+    assert min(np.diff(made)) >= 2 / make.SHARE
     assert (path / "report.html").read_text() == "a page"
 
 
 def test_equal_records_give_equal_figures(run):
-    loaded = runs.load(run)
-    for make_bytes in (figures.svg, figures.png):
-        first, second = (make_bytes(drawings.correlation([loaded]).figure) for _ in range(2))
+    loaded = reader.load(run)
+    for make_bytes in (plots.svg, plots.png):
+        first, second = (make_bytes(figures.correlation([loaded])[0].figure) for _ in range(2))
         assert first == second
 
 
@@ -336,7 +364,7 @@ def test_matplotlib_is_left_as_it_was(run):
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    drawings.drawings([runs.load(run)])
+    figures.draw([reader.load(run)])
     assert dict(matplotlib.rcParams) == before
 
 
@@ -354,7 +382,7 @@ def test_a_folder_that_is_no_run_is_refused_in_one_line(run, tmp_path, capsys):
         (broken, "config.json: not a config that aljax wrote (it lacks 'trials')"),
         (strange, "cycles.jsonl:1: cycle is 'one'; accepted: a number"),
     ):
-        assert report.main([str(path)]) == 2
+        assert command.main([str(path)]) == 2
         said = capsys.readouterr().err.strip()
         assert message in said
         assert "\n" not in said
@@ -401,20 +429,20 @@ def test_in_a_browser(run, tmp_path, scheme, width):
     title = html5lib.parse(done.stdout, namespaceHTMLElements=False).find("head/title")
     found = json.loads(title.text)
     assert found["figures"] == len(FIGURES)  # of the pictures of sub-pools, the chosen cycle's
-    assert found["images"] == sum(len(kept.shown) for kept in runs.load(run).galleries.values())
+    assert found["images"] == sum(len(kept.shown) for kept in reader.load(run).galleries.values())
     assert found["text"] == found["ink"]
     assert found["wide"] <= width
     brightness = sum(int(x) for x in re.findall(r"\d+", found["paper"])[:3])
     assert brightness < 200 if scheme == "dark" else brightness > 600
 
 
-def test_what_the_page_is_made_of_is_installed_with_it():
+def test_the_template_is_installed_with_the_package():
     root = Path(__file__).parents[2]
-    listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"][
-        "aljax"
-    ]
-    there = {path.name for path in (root / "aljax").iterdir() if path.is_file() and path.suffix != ".py"}
-    assert there == set(listed) == {"report.html.jinja"}
+    listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    there = {path for path in (root / "aljax" / "report").iterdir() if path.suffix not in (".py", "")}
+    forms = listed["aljax.report"]
+    assert there == {path for form in forms for path in (root / "aljax" / "report").glob(form)}
+    assert [path.name for path in there] == ["template.html.jinja"]
 
 
 def test_the_command(run, tmp_path):

@@ -150,12 +150,23 @@ def test_kappa_by_hand():
     # They agree on 3 of 4; by chance on 1/2 * 1/4 + 1/2 * 3/4 = 1/2.
     assert stopping.kappa([0, 0, 1, 1], [0, 1, 1, 1]) == pytest.approx((0.75 - 0.5) / 0.5)
     assert stopping.kappa([0, 1], [1, 0]) == -1
-    assert stopping.kappa([3, 3], [3, 3]) == 1
+    assert stopping.kappa([3, 3], [3, 3]) is None  # 0 / 0
     assert stopping.kappa([3, 3], [2, 2]) == 0
     with pytest.raises(ValueError, match="accepted: one length above 0"):
         stopping.kappa([], [])
     with pytest.raises(ValueError, match="accepted: one length above 0"):
         stopping.kappa([1, 2], [1])
+
+
+@pytest.mark.parametrize("window", [1, 2, 3])
+def test_models_that_name_one_class_are_no_evidence_and_stop_nothing(window):
+    collapsed = stopping.kappa(np.full(100, 7), np.full(100, 7))
+    lines = history(stabilities=[None, collapsed, collapsed, 1.0, 1.0, collapsed, 1.0, 1.0, 1.0, 1.0])
+    rules = Rules(stability=0.9, window=window)
+    stops = [count for count in range(1, CYCLES) if stopping.reason(lines[:count], rules, CYCLES) is not None]
+    assert stops == {1: [4, 5, 7, 8, 9], 2: [5, 8, 9], 3: [9]}[window]
+    always = history(stabilities=[None] + [collapsed] * 9)
+    assert all(stopping.reason(always[:count], rules, CYCLES) is None for count in range(1, CYCLES))
 
 
 def test_kappa_against_scikit_learn():

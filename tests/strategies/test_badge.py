@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aljax.runtime import mesh
-from aljax.strategies import badge
+from aljax.strategies.badge import _draw, gradient_factors, k_means_plus_plus, squared_distances
 
 KEY = jax.random.key(0)
 
@@ -16,7 +16,7 @@ def embeddings(left, right):
 
 
 def test_gradients_are_the_probabilities_less_the_prediction():
-    left, right = badge.gradient_factors(jnp.log(jnp.array([[0.7, 0.3], [0.1, 0.9]])), jnp.ones((2, 3)))
+    left, right = gradient_factors(jnp.log(jnp.array([[0.7, 0.3], [0.1, 0.9]])), jnp.ones((2, 3)))
     np.testing.assert_allclose(left, [[-0.3, 0.3], [0.1, -0.1]], atol=1e-6)
     assert right.shape == (2, 3)
 
@@ -26,9 +26,7 @@ def test_distances_are_those_of_the_outer_products():
     products = embeddings(left, right)
     for center in range(7):
         expected = ((products - products[center]) ** 2).sum(axis=1)
-        np.testing.assert_allclose(
-            badge.squared_distances(left, right, center), expected, rtol=1e-4, atol=1e-4
-        )
+        np.testing.assert_allclose(squared_distances(left, right, center), expected, rtol=1e-4, atol=1e-4)
 
 
 @settings(deadline=None, max_examples=30)
@@ -37,17 +35,45 @@ def test_a_duplicate_is_at_distance_0(seed, scale):
     rng = np.random.default_rng(seed)
     left, right = rng.normal(size=(6, 3)).astype("f4"), scale * rng.normal(size=(6, 5)).astype("f4")
     left[4], right[4] = left[1], right[1]
-    lengths = badge.squared_distances(jnp.array(left), jnp.array(right), 1)
+    lengths = squared_distances(jnp.array(left), jnp.array(right), 1)
     assert lengths[1] == lengths[4] == 0
     assert np.all(lengths >= 0)
 
 
 def test_the_first_has_the_longest_gradient_and_a_duplicate_comes_last(devices):
     left = jnp.array([[1.0], [2.0], [5.0], [5.0], [-3.0]])
-    chosen = badge.k_means_plus_plus(KEY, left, jnp.ones((5, 1)), 5, devices)
-    assert chosen[0] == 2
-    assert chosen[4] == 3
-    assert sorted(chosen) == list(range(5))
+    firsts = set()
+    for seed in range(12):
+        chosen = k_means_plus_plus(jax.random.key(seed), left, jnp.ones((5, 1)), 5, devices)
+        firsts.add(int(chosen[0]))
+        assert {int(chosen[0]), int(chosen[4])} == {2, 3}
+        assert sorted(chosen) == list(range(5))
+    assert firsts == {2, 3}
+
+
+def brute_force_distances(left, right, center):
+    products = embeddings(np.asarray(left, np.float64), np.asarray(right, np.float64))
+    return ((products - products[center]) ** 2).sum(axis=1)
+
+
+@pytest.mark.parametrize("scale", [1e-22, 1.0, 1e19])
+@pytest.mark.parametrize("certainty", [1.0, 1e-12])
+def test_features_of_any_scale_are_drawn_alike(scale, certainty, devices):
+    rng = np.random.default_rng(0)
+    left = (certainty * rng.normal(size=(40, 3))).astype(np.float32)
+    right = rng.normal(size=(40, 6))
+    one = k_means_plus_plus(KEY, jnp.array(left), jnp.array(right, jnp.float32), 15, devices)
+    other = k_means_plus_plus(KEY, jnp.array(left), jnp.array(scale * right, jnp.float32), 15, devices)
+    lengths = (left.astype(float) ** 2).sum(1) * (right**2).sum(1)
+    assert other[0] == lengths.argmax()
+    np.testing.assert_array_equal(one, other)
+    # The same noise on float64 distances falls on the same images.
+    nearest, free = np.full(40, np.inf), np.ones(40, bool)
+    for i in range(1, 15):
+        nearest = np.minimum(nearest, brute_force_distances(left, right, int(other[i - 1])))
+        free[int(other[i - 1])] = False
+        noise = np.asarray(jax.random.gumbel(jax.random.fold_in(KEY, i), (40,)))
+        assert other[i] == np.where(free, np.log(np.maximum(nearest, 1e-300)) + noise, -np.inf).argmax()
 
 
 def test_each_is_drawn_in_proportion_to_its_squared_distance(devices):
@@ -55,39 +81,38 @@ def test_each_is_drawn_in_proportion_to_its_squared_distance(devices):
     left = jnp.array([[0.0], [1.0], [3.0], [4.0]])
     counts = np.zeros(4)
     for seed in range(250):
-        chosen = badge.k_means_plus_plus(jax.random.key(seed), left, jnp.ones((4, 1)), 2, devices)
+        chosen = k_means_plus_plus(jax.random.key(seed), left, jnp.ones((4, 1)), 2, devices)
         assert chosen[0] == 3
         counts[chosen[1]] += 1
     np.testing.assert_allclose(counts / 250, np.array([16, 9, 1, 0]) / 26, atol=0.1)
 
 
 def test_where_all_are_alike_any_is_drawn_and_none_twice():
-    seconds = set()
+    firsts, seconds = set(), set()
     for seed in range(30):
         chosen = np.asarray(
-            badge.k_means_plus_plus(
-                jax.random.key(seed), jnp.ones((5, 2)), jnp.ones((5, 3)), 5, mesh.local(1, 2)
-            )
+            k_means_plus_plus(jax.random.key(seed), jnp.ones((5, 2)), jnp.ones((5, 3)), 5, mesh.local(1, 2))
         )
         assert sorted(chosen) == list(range(5))
+        firsts.add(int(chosen[0]))
         seconds.add(int(chosen[1]))
-    assert seconds == {1, 2, 3, 4}
+    assert firsts == seconds == {0, 1, 2, 3, 4}
 
 
 @pytest.mark.usefixtures("two_devices")
 def test_devices_do_not_matter():
     left, right = jax.random.normal(KEY, (23, 3)), jax.random.normal(KEY, (23, 4))
-    one, two = (badge.k_means_plus_plus(KEY, left, right, 9, mesh.local(count, 2)) for count in (1, 2))
+    one, two = (k_means_plus_plus(KEY, left, right, 9, mesh.local(count, 2)) for count in (1, 2))
     np.testing.assert_array_equal(one, two)
 
 
 def test_one_trace_serves_every_cycle(devices):
-    before = badge._draw._cache_size()
+    before = _draw._cache_size()
     for seed in range(3):
         key = jax.random.key(seed)
         left, right = jax.random.normal(key, (11, 3)), jax.random.normal(key, (11, 4))
-        badge.k_means_plus_plus(key, left, right, 5, devices)
-    assert badge._draw._cache_size() == before + 1
+        k_means_plus_plus(key, left, right, 5, devices)
+    assert _draw._cache_size() == before + 1
 
 
 @pytest.mark.parametrize("budget", [1, 3])
@@ -105,11 +130,11 @@ def test_scikit_activeml_draws_with_the_same_probabilities(budget):
     )
     unlabeled = np.arange(4, 24)
     log_probs = jnp.log(model.predict_proba(points[unlabeled]))
-    left, right = badge.gradient_factors(log_probs, jnp.array(points[unlabeled], jnp.float32))
-    assert badge.k_means_plus_plus(KEY, left, right, 1, mesh.local(1, 2))[0] == peer[0] - 4
+    left, right = gradient_factors(log_probs, jnp.array(points[unlabeled], jnp.float32))
+    assert k_means_plus_plus(KEY, left, right, 1, mesh.local(1, 2))[0] == peer[0] - 4
     nearest = (embeddings(left, right) ** 2).sum(axis=1)  # there the origin counts as a center too
     for step in range(1, budget):
-        nearest = np.minimum(nearest, badge.squared_distances(left, right, peer[step - 1] - 4))
+        nearest = np.minimum(nearest, squared_distances(left, right, peer[step - 1] - 4))
         np.testing.assert_allclose(
             nearest / nearest.sum(), np.nan_to_num(chances[step][unlabeled]), atol=1e-5
         )

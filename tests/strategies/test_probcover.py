@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aljax.ops import distances
-from aljax.strategies import probcover
+from aljax.strategies.probcover import coverage, most_covering, pure_radius
 
 NONE = np.empty((0, 1), np.float32)
 LINE = np.array([[0.0], [1.0], [2.0], [10.0], [11.0], [30.0]], np.float32)
@@ -13,17 +13,17 @@ LINE = np.array([[0.0], [1.0], [2.0], [10.0], [11.0], [30.0]], np.float32)
 def test_the_radius_reaches_to_the_nearest_of_another_class():
     # Each point's nearest of another class: 10, 9, 8, 8, 9, and 28 from the last to the second class.
     labels = np.array([0, 0, 0, 1, 1, 0])
-    assert probcover.pure_radius(LINE, labels) == 8
+    assert pure_radius(LINE, labels) == 8
     # Of 20 points one may be in an impure ball: here the pair at 0.5 are two, so their 0.5 is the radius.
     many = np.concatenate([np.arange(0.0, 36, 2), [100, 100.5]])[:, None].astype(np.float32)
-    assert probcover.pure_radius(many, np.r_[np.zeros(19), 1].astype(int)) == pytest.approx(0.5, abs=1e-2)
-    assert probcover.pure_radius(many[:19], np.zeros(19, int)) == np.inf
+    assert pure_radius(many, np.r_[np.zeros(19), 1].astype(int)) == pytest.approx(0.5, abs=1e-2)
+    assert pure_radius(many[:19], np.zeros(19, int)) == np.inf
 
 
 def test_19_of_20_balls_are_pure_at_the_radius():
     points = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
     labels = (points[:, 0] > 0).astype(int)
-    radius = probcover.pure_radius(points, labels)
+    radius = pure_radius(points, labels)
 
     def purity(size):
         apart = np.linalg.norm(points[:, None] - points, axis=-1)
@@ -33,16 +33,16 @@ def test_19_of_20_balls_are_pure_at_the_radius():
 
 
 def test_the_ball_that_covers_most_is_taken_first():
-    assert list(probcover.coverage(LINE, NONE, 3, radius=1.5)) == [1, 3, 5]
+    assert list(coverage(LINE, NONE, 3, radius=1.5)) == [1, 3, 5]
 
 
 def test_what_a_label_covers_counts_no_more():
-    assert list(probcover.coverage(LINE, np.array([[0.5]], np.float32), 2, radius=1.0)) == [2, 3]
+    assert list(coverage(LINE, np.array([[0.5]], np.float32), 2, radius=1.0)) == [2, 3]
 
 
 def test_it_ends_when_all_are_covered():
-    assert list(probcover.coverage(LINE, NONE, 6, radius=100.0)) == [0]
-    assert len(probcover.coverage(LINE, LINE, 6, radius=1.0)) == 0
+    assert list(coverage(LINE, NONE, 6, radius=100.0)) == [0]
+    assert len(coverage(LINE, LINE, 6, radius=1.0)) == 0
 
 
 def brute_force(candidates, labeled, budget, radius):
@@ -61,20 +61,18 @@ def brute_force(candidates, labeled, budget, radius):
 def test_as_by_brute_force(seed, budget, radius):
     rng = np.random.default_rng(seed)
     points = rng.normal(size=(50, 2)).astype(np.float32)
-    chosen = probcover.coverage(points[:40], points[40:], budget, radius)
+    chosen = coverage(points[:40], points[40:], budget, radius)
     assert list(chosen) == brute_force(points[:40], points[40:], budget, radius)
 
 
 def test_as_by_brute_force_over_many_blocks(monkeypatch):
     monkeypatch.setattr(distances, "BLOCK", 16)
     points = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
-    assert list(probcover.coverage(points[:50], points[50:], 30, 0.7)) == brute_force(
-        points[:50], points[50:], 30, 0.7
-    )
+    assert list(coverage(points[:50], points[50:], 30, 0.7)) == brute_force(points[:50], points[50:], 30, 0.7)
 
 
 def test_the_clusters_give_the_radius():
-    chosen, radius = probcover.most_covering(LINE, NONE, 3, num_classes=2, seed=0)
+    chosen, radius = most_covering(LINE, NONE, 3, num_classes=2, seed=0)
     assert radius == 19
     assert list(chosen) == [0, 5]
 
@@ -88,5 +86,5 @@ def test_scikit_activeml_takes_as_good_ones():
     unlabeled = np.full(len(points), np.nan)
     with pytest.warns(UserWarning, match="maximum purity"):  # it does not compute it for one radius
         peer = ProbCover(deltas=[1.05], random_state=0).query(points, unlabeled, batch_size=4)
-    chosen = probcover.coverage(points.astype(np.float32), NONE, 4, radius=1.05)
+    chosen = coverage(points.astype(np.float32), NONE, 4, radius=1.05)
     assert list(chosen) == list(peer)

@@ -1,14 +1,21 @@
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import aljax.strategies
+from aljax.config import default
 from aljax.errors import InvalidInputError, RunError
 from aljax.runtime import mesh
-from aljax.strategies import registry as strategies
-from aljax.strategies.registry import STRATEGIES, View, find, needs_of, select
+from aljax.strategies import STRATEGIES, View, find, needs_of, select
+from aljax.strategies.base import OF_ANY_MODEL
+from aljax.strategies.registry import check, scale_of
+from tests.harness import changed
 
 KEY = jax.random.key(0)
 FEATURES = ("features", "labeled_features")
@@ -59,11 +66,6 @@ def test_learning_loss_takes_the_highest_predicted_losses():
     assert list(selection.chosen) == [1, 3]
 
 
-def test_ties_go_to_the_lowest_position():
-    selection = select("learning_loss", KEY, view(predicted_loss=jnp.array([1.0, 2.0, 1.0, 2.0])), 3)
-    assert list(selection.chosen) == [1, 3, 0]
-
-
 def test_an_ensemble_is_asked_where_it_disagrees():
     # Of three images: both models sure and of one mind; both unsure; both sure, and not of one mind.
     first = jnp.log(jnp.array([[0.9, 0.1], [0.5, 0.5], [0.9, 0.1]]))
@@ -112,14 +114,14 @@ def test_random_is_uniform_and_needs_no_model():
 def test_every_strategy_keeps_the_contract_with_what_it_needs_and_no_more(name):
     needed = needs_of(STRATEGIES[name])
     assert needed <= set(View._fields)
-    unneeded = dict.fromkeys(strategies.OF_ANY_MODEL - needed)
+    unneeded = dict.fromkeys(OF_ANY_MODEL - needed)
     for budget in (1, 5, 6):
         given = any_view()._replace(**unneeded)
         selection = select(name, KEY, given, budget)
         assert selection.chosen.dtype == np.int32
         assert len(set(selection.chosen)) == budget
         assert set(selection.chosen) <= set(range(6))
-        assert selection.scores.shape in [(6,), (0,)]
+        assert selection.scores.shape == ((0,) if scale_of(STRATEGIES[name]) is None else (6,))
         again = select(name, KEY, given, budget)
         np.testing.assert_array_equal(again.chosen, selection.chosen)
 
@@ -138,7 +140,8 @@ def test_scores_that_are_not_finite_are_refused(bad):
 
 def test_a_name_that_is_none_is_refused_with_those_that_are():
     with pytest.raises(
-        InvalidInputError, match=r"^config.diversity='corset': accepted: one of random, .*core_set"
+        InvalidInputError,
+        match=r"^config.diversity='corset': did you mean 'core_set'\?; accepted: one of random, .*core_set",
     ):
         find("corset", field="config.diversity")
 
@@ -162,7 +165,7 @@ def test_a_permuted_sub_pool_gives_the_permuted_answer(name, seed):
     if name == "robust_core_set":  # any of the centers of the smallest radius will do
         radii = [radius(given_view, chosen) for chosen in (first.chosen, order[second.chosen])]
         assert radii[0] == pytest.approx(radii[1], abs=1e-4)
-    elif name == "vote_entropy":  # votes tie, and a tie goes to the lowest position
+    elif name == "vote_entropy":  # votes tie
         scores = [selection.scores[selection.chosen] for selection in (first, second)]
         np.testing.assert_allclose(scores[0], scores[1], atol=1e-6)
     else:
@@ -195,15 +198,45 @@ def test_probcover_draws_the_rest_once_all_are_covered():
     }
     selection = select("probcover", KEY, view(6, **fields), 3)
     assert len(seen) > 3
-    assert {chosen[0] for chosen in seen} == {0}
     assert selection.note == "1 balls of radius inf cover all images; the other 2 are random"
 
 
 def test_robust_core_set_says_where_time_ran_out(monkeypatch):
-    monkeypatch.setattr(strategies.robust, "MOST_PAIRS", 3)
+    monkeypatch.setattr(importlib.import_module("aljax.strategies.robust_core_set"), "MOST_PAIRS", 3)
     selection = select("robust_core_set", KEY, any_view(subset_size=24), 3)
     assert selection.note.startswith("the best feasible answer, of radius")
     assert selection.note.endswith("more than 3 pairs lie within the greedy radius")
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_of_images_that_are_all_alike_each_is_chosen_as_often(name):
+    """Sorted by class in a data set, the first images are of one class; no strategy favors them."""
+    size, budget, repeats = 12, 3, 60
+    rows = jnp.ones((size, 2))
+    given = view(
+        size,
+        num_labeled=1,
+        log_probs=jnp.log(rows / 2),
+        predicted_loss=jnp.zeros(size),
+        features=rows,
+        labeled_features=rows[:2] / 2,
+        member_log_probs=jnp.log(jnp.stack([rows, rows]) / 2),
+    )
+    counts = np.zeros(size)
+    for seed in range(repeats):
+        counts[select(name, jax.random.key(seed), given, budget).chosen] += 1
+    # Without replacement the counts vary less than chi-square's by (M - B)/(M - 1).
+    statistic = ((counts - counts.mean()) ** 2).sum() / counts.mean() * (size - 1) / (size - budget)
+    assert scipy.stats.chi2.sf(statistic, size - 1) > 0.001
+
+
+@pytest.mark.parametrize("name", ["core_set", "robust_core_set", "badge"])
+@pytest.mark.parametrize("scale", [1e-22, 1e19])
+def test_features_of_any_scale_select_alike(name, scale):
+    given = any_view(subset_size=24)
+    scaled = {output: scale * getattr(given, output) for output in FEATURES}
+    expected = select(name, KEY, given, 6).chosen
+    np.testing.assert_array_equal(select(name, KEY, given._replace(**scaled), 6).chosen, expected)
 
 
 @pytest.mark.parametrize("name", ["robust_core_set", "typiclust", "probcover", "core_set"])
@@ -220,6 +253,55 @@ def test_badge_refuses_gradients_that_are_not_finite(field):
     broken = given_view._replace(**{field: getattr(given_view, field).at[2, 1].set(jnp.nan)})
     with pytest.raises(RunError, match="strategy 'badge' raised ValueError: a gradient is not finite"):
         select("badge", KEY, broken, 2)
+
+
+def test_every_strategy_is_a_function_of_the_package_and_a_reference():
+    for name, strategy in STRATEGIES.items():
+        assert getattr(aljax.strategies, name) is strategy
+        assert find(f"aljax.strategies:{name}") is strategy
+        assert scale_of(find(f"aljax.strategies:{name}")) is scale_of(strategy)
+
+
+def config_of(**changes):
+    return changed(default().to_dict(), **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"uncertainty": "learning_los"}, "config.uncertainty='learning_los': did you mean 'learning_loss'?"),
+        ({"diversity": "coreset"}, "config.diversity='coreset': did you mean 'core_set'?; accepted: one of"),
+        ({"acquire": "both"}, "config.acquire='both': accepted: uncertainty, diversity, or one of random, "),
+        (
+            {"compare": ("margin", "marge")},
+            "config.compare='marge': did you mean 'margin'?; accepted:",
+        ),
+        (
+            {"uncertainty": "bald"},
+            "config.ensemble=1: accepted: at least 2, as config.uncertainty='bald'",
+        ),
+        (
+            {"compare": ("margin", "bald")},
+            "config.ensemble=1: accepted: at least 2, as config.compare='b",
+        ),
+        (
+            {"scenario": "stream", "uncertainty": "core_set"},
+            "config.uncertainty='core_set': accepted: in a stream, one that scores each image: random, "
+            "least_confidence, margin, entropy, learning_loss, bald, vote_entropy",
+        ),
+    ],
+)
+def test_a_config_s_strategies_are_refused_in_one_line(changes, message):
+    with pytest.raises(InvalidInputError) as error:
+        check(config_of(**changes))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_config_s_strategies_are_accepted():
+    check(config_of())
+    check(config_of(ensemble=2, compare=tuple(STRATEGIES), acquire="diversity"))
+    check(config_of(scenario="stream", uncertainty="entropy"))
 
 
 PEERS = {

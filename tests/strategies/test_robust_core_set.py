@@ -1,3 +1,4 @@
+import importlib
 import itertools
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aljax.strategies import robust_core_set as robust
+robust = importlib.import_module("aljax.strategies.robust_core_set")
 
 NONE = np.empty((0, 1), np.float32)
 
@@ -27,6 +28,14 @@ def test_one_outlier_is_left_out():
     assert cover.radius == cover.bound == pytest.approx(1, abs=1e-3)
     assert cover.greedy_radius > 1.5
     assert cover.unsolved == ""
+
+
+@pytest.mark.parametrize("scale", [1e-22, 1e19])
+def test_features_of_any_scale_have_the_scaled_radius(scale):
+    candidates = column(0, 1, 2, 10, 11, 12, 100) * np.float32(scale)
+    cover = robust.robust_k_center(candidates, NONE, 2)
+    assert sorted(cover.chosen) == [1, 4]
+    assert cover.radius == pytest.approx(scale, rel=1e-3)
 
 
 def test_labeled_points_cover_too():

@@ -6,27 +6,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aljax import scoring
 from aljax.runtime import mesh
 from aljax.training import ensemble
+from aljax.training import predict as prediction
 from aljax.training import step as train
 
 KEYS = jax.random.split(jax.random.key(0), 3)
 
 
-def fresh(networks, size):
-    return ensemble.fresh(KEYS[:size], networks=networks, image_shape=(8, 8, 3))
+def fresh(networks, recipe, size):
+    return ensemble.fresh(KEYS[:size], networks=networks, recipe=recipe, image_shape=(8, 8, 3))
 
 
 def trained(networks, recipe, examples, devices, size, batch_keys=KEYS):
     place = mesh.everywhere(devices)
-    state, examples = jax.device_put((fresh(networks, size), examples), place)
+    state, examples = jax.device_put((fresh(networks, recipe, size), examples), place)
     return ensemble.epoch(
         state,
         examples,
         jnp.arange(24, dtype=jnp.int32),
         jnp.int32(8),
         jnp.int32(0),
+        jnp.int32(4),
         batch_keys[:size],
         networks=networks,
         recipe=recipe,
@@ -43,11 +44,12 @@ def test_each_member_trains_as_it_would_alone(networks, recipe, examples, device
     state, metrics = trained(networks, recipe, examples, devices, size)
     for index in range(size):
         alone, metrics_alone = train.train_epoch(
-            train.init(KEYS[index], networks=networks, image_shape=(8, 8, 3)),
+            train.init(KEYS[index], networks=networks, recipe=recipe, image_shape=(8, 8, 3)),
             examples,
             jnp.arange(24, dtype=jnp.int32),
             jnp.int32(8),
             jnp.int32(0),
+            jnp.int32(4),
             KEYS[index],
             networks=networks,
             recipe=recipe,
@@ -71,7 +73,7 @@ def test_equal_keys_give_equal_batches_and_the_members_differ_by_their_weights(
 
 
 def test_a_bad_step_of_any_member_is_told(networks, recipe, examples, devices):
-    state = fresh(networks, 3)
+    state = fresh(networks, recipe, 3)
     backbone = state.params["backbone"]
     spoiled = backbone["Dense_0"]["bias"].at[1].set(jnp.nan)
     backbone = {**backbone, "Dense_0": {**backbone["Dense_0"], "bias": spoiled}}
@@ -81,6 +83,7 @@ def test_a_bad_step_of_any_member_is_told(networks, recipe, examples, devices):
         jnp.arange(24, dtype=jnp.int32),
         jnp.int32(8),
         jnp.int32(0),
+        jnp.int32(4),
         KEYS,
         networks=networks,
         recipe=recipe,
@@ -94,11 +97,12 @@ def test_a_bad_step_of_any_member_is_told(networks, recipe, examples, devices):
 def test_the_members_convolutions_are_not_grouped(networks, recipe, examples, devices, platform):
     """As `jax.vmap` would have them, and as no platform has a fast form for."""
     traced = ensemble.epoch.trace(
-        fresh(networks, 3),
+        fresh(networks, recipe, 3),
         examples,
         jnp.arange(24, dtype=jnp.int32),
         jnp.int32(8),
         jnp.int32(0),
+        jnp.int32(4),
         KEYS,
         networks=networks,
         recipe=recipe,
@@ -110,17 +114,17 @@ def test_the_members_convolutions_are_not_grouped(networks, recipe, examples, de
     assert set(groups) == {"1"}
 
 
-def test_only_what_is_wanted_is_computed_and_it_is_what_each_member_says(networks, examples, devices):
-    state, examples = jax.device_put((fresh(networks, 2), examples), mesh.everywhere(devices))
+def test_only_what_is_wanted_is_computed_and_it_is_what_each_member_says(networks, recipe, examples, devices):
+    state, examples = jax.device_put((fresh(networks, recipe, 2), examples), mesh.everywhere(devices))
     subset, labeled = jnp.array([40, 3, 17, 8]), jnp.array([5, 1, 0, 0])
     options = {"networks": networks, "chunk": 4, "sharding": mesh.spread(devices)}
 
     def outputs_of(*wanted):
-        return scoring.outputs_of(state, examples, subset, labeled, 2, wanted=frozenset(wanted), **options)
+        return prediction.outputs_of(state, examples, subset, labeled, 2, wanted=frozenset(wanted), **options)
 
-    predict = jax.jit(train.predict, static_argnames=("networks", "wanted", "chunk", "sharding"))
+    predict = jax.jit(prediction.predict, static_argnames=("networks", "wanted", "chunk", "sharding"))
     expected = [
-        predict(member(state, index), examples, subset, 4, wanted=train.OUTPUTS, **options)
+        predict(member(state, index), examples, subset, 4, wanted=prediction.OUTPUTS, **options)
         for index in (0, 1)
     ]
     of_labeled = predict(member(state, 0), examples, labeled, 2, wanted=("features",), **options)

@@ -1,6 +1,5 @@
 import json
 import re
-from functools import partial
 from pathlib import Path
 
 import chex
@@ -11,25 +10,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aljax.models import resnet18 as models
+from aljax.models import LossPredictor, ResNet18
 from aljax.runtime import mesh
+from aljax.training import predict as prediction
 from aljax.training import step as train
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "train_step.json"
 
 
 @pytest.fixture
-def state(networks):
-    return train.init(jax.random.key(0), networks=networks, image_shape=(8, 8, 3))
+def state(networks, recipe):
+    return train.init(jax.random.key(0), networks=networks, recipe=recipe, image_shape=(8, 8, 3))
 
 
-predict = jax.jit(train.predict, static_argnames=("networks", "wanted", "chunk", "sharding"))
+predict = jax.jit(prediction.predict, static_argnames=("networks", "wanted", "chunk", "sharding"))
 
 
 def one_step(state, examples, networks, recipe, epoch=0, batch=range(8)):
     step = jax.jit(train.train_step, static_argnums=(5, 6))
     batch = jnp.array(list(batch))
-    return step(state, examples, batch, jnp.int32(epoch), jax.random.key(1), networks, recipe)
+    share = jnp.float32(epoch / recipe.epochs)
+    return step(state, examples, batch, share, jax.random.key(1), networks, recipe)
 
 
 def run_epochs(state, examples, networks, recipe, devices, num_labeled=20, epochs=2, capacity=24):
@@ -43,6 +44,7 @@ def run_epochs(state, examples, networks, recipe, devices, num_labeled=20, epoch
             labeled,
             jnp.int32(num_labeled),
             jnp.int32(epoch),
+            jnp.int32(recipe.epochs),
             jax.random.key(2),
             networks=networks,
             recipe=recipe,
@@ -81,48 +83,7 @@ def test_epochs_are_shuffled_differently():
     assert len(set(orders)) == 4
 
 
-# Augmentation
-
-
-def test_without_padding_and_flip_the_image_stays():
-    image = jax.random.randint(jax.random.key(0), (5, 5, 3), 0, 255).astype(jnp.uint8)
-    chex.assert_trees_all_equal(train.augment(jax.random.key(1), image, pad=0, flip=False), image)
-
-
-def test_every_crop_and_mirror_image_occurs_and_no_other():
-    image = jnp.arange(1, 13, dtype=jnp.uint8).reshape(3, 4, 1)
-    padded = np.pad(np.asarray(image), ((1, 1), (1, 1), (0, 0)))
-    crops = [padded[i : i + 3, j : j + 4] for i in range(3) for j in range(3)]
-    possible = {crop.tobytes() for crop in crops} | {crop[:, ::-1].tobytes() for crop in crops}
-    keys = jax.random.split(jax.random.key(0), 500)
-    results = jax.vmap(partial(train.augment, pad=1, flip=True), (0, None))(keys, image)
-    assert {np.asarray(result).tobytes() for result in results} == possible
-    assert len(possible) == 18
-
-
-def test_standardize():
-    images = jnp.array([[[[0, 255]]]], jnp.uint8)
-    result = train.standardize(images, jnp.array([100.0, 55.0]), jnp.array([50.0, 100.0]))
-    chex.assert_trees_all_close(result, jnp.array([[[[-2.0, 2.0]]]]))
-
-
 # Steps
-
-
-def test_learning_rate_drops_after_the_milestone_s_epoch(recipe):
-    paper = recipe._replace(epochs=200, milestones=(160,), learning_rate=0.1)
-    rates = [float(train.learning_rate(jnp.int32(epoch), paper)) for epoch in (0, 159, 160, 199)]
-    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01])
-    twice = paper._replace(milestones=(2, 3))
-    rates = [float(train.learning_rate(jnp.int32(epoch), twice)) for epoch in range(5)]
-    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.001, 0.001])
-
-
-def test_one_cycle_rises_and_falls_in_straight_lines(recipe):
-    cycle = recipe._replace(epochs=10, milestones=(), learning_rate=0.4, one_cycle=0.2)
-    places = [(0, 0.0), (1, 0.0), (1, 0.5), (2, 0.0), (6, 0.0), (9, 0.5)]
-    rates = [float(train.learning_rate(jnp.int32(epoch), cycle, part)) for epoch, part in places]
-    assert rates == pytest.approx([0.0, 0.2, 0.3, 0.4, 0.2, 0.025])
 
 
 def test_nesterov_looks_ahead(state, examples, networks, recipe):
@@ -137,13 +98,14 @@ def test_nesterov_looks_ahead(state, examples, networks, recipe):
 
 def test_an_epoch_asks_nothing_of_the_host(state, examples, networks, recipe, devices):
     everywhere = mesh.everywhere(devices)
-    arrays = (state, examples, np.arange(24, dtype=np.int32), np.int32(20), np.int32(0), jax.random.key(2))
+    labeled = np.arange(24, dtype=np.int32)
+    arrays = (state, examples, labeled, np.int32(20), np.int32(0), np.int32(4), jax.random.key(2))
     *arrays, following = jax.device_put((*arrays, np.int32(1)), everywhere)
     options = {"networks": networks, "recipe": recipe, "sharding": mesh.spread(devices)}
     given = jax.tree.leaves(arrays[0])
     with jax.transfer_guard("disallow"):
         trained, _ = train.train_epoch(*arrays, **options)
-        trained, metrics = train.train_epoch(trained, *arrays[1:4], following, arrays[5], **options)
+        trained, metrics = train.train_epoch(trained, *arrays[1:4], following, *arrays[5:], **options)
     assert np.isfinite(metrics.cross_entropy)
     assert all(leaf.is_deleted() for leaf in given)  # donated: the new state took its memory
 
@@ -158,6 +120,7 @@ def test_an_epoch_as_an_accelerator_gets_it(state, examples, networks, recipe, d
         np.arange(24, dtype=np.int32),
         np.int32(20),
         np.int32(0),
+        np.int32(4),
         jax.random.key(2),
         networks=networks,
         recipe=recipe,
@@ -195,7 +158,7 @@ def test_steps_follow_sgd_with_momentum_and_weight_decay(state, examples, networ
     params, buffer = state.params, jax.tree.map(jnp.zeros_like, state.params)
     ours = state
     for _ in range(2):
-        g = gradient(ours._replace(momentum=state.momentum))
+        g = gradient(ours._replace(optimizer=state.optimizer))
         buffer = jax.tree.map(lambda b, g, p: 0.9 * b + g + 5e-4 * p, buffer, g, params)
         params = jax.tree.map(lambda p, b: p - 0.1 * b, params, buffer)
         ours, _ = one_step(ours, examples, networks, recipe)
@@ -222,8 +185,8 @@ def test_golden_step(state, examples, networks, recipe):
 
 def test_training_learns_and_fits_the_pool(examples, recipe, devices):
     """Eight channels and rates that fall: with two at 0.1, rounding decides whether a network learns."""
-    networks = train.Networks(models.ResNet18(num_classes=3, width=8), models.LossPredictor(hidden=16))
-    state = train.init(jax.random.key(0), networks=networks, image_shape=(8, 8, 3))
+    networks = train.Networks(ResNet18(num_classes=3, width=8), LossPredictor(hidden=16))
+    state = train.init(jax.random.key(0), networks=networks, recipe=recipe, image_shape=(8, 8, 3))
     recipe = recipe._replace(epochs=30, milestones=(20,), learning_rate=0.01, flip=False, pad=0)
     _, first = run_epochs(jax.tree.map(jnp.copy, state), examples, networks, recipe, devices, epochs=1)
     _, last = run_epochs(state, examples, networks, recipe, devices, epochs=30)
@@ -247,7 +210,7 @@ def test_one_and_two_devices_agree_to_rounding(networks, recipe, examples, state
                 jnp.arange(21),
                 jnp.int32(21),
                 networks=networks,
-                wanted=train.OUTPUTS,
+                wanted=prediction.OUTPUTS,
                 chunk=8,
                 sharding=mesh.spread(devices),
             )
@@ -270,39 +233,10 @@ def test_the_first_bad_step_is_named(networks, recipe, examples, state, devices)
     _, metrics = run_epochs(state, broken, networks, recipe, devices, epochs=1)
     assert int(metrics.bad_step) == 1
     steep = recipe._replace(learning_rate=1e30)
-    fresh = train.init(jax.random.key(0), networks=networks, image_shape=(8, 8, 3))
+    fresh = train.init(jax.random.key(0), networks=networks, recipe=recipe, image_shape=(8, 8, 3))
     _, metrics = run_epochs(fresh, examples, networks, steep, devices, epochs=1)
     assert int(metrics.bad_step) == 2
-    fresh = train.init(jax.random.key(0), networks=networks, image_shape=(8, 8, 3))
+    fresh = train.init(jax.random.key(0), networks=networks, recipe=recipe, image_shape=(8, 8, 3))
     boundless = recipe._replace(learning_rate=float("inf"))
     _, metrics = run_epochs(fresh, examples, networks, boundless, devices, epochs=1, num_labeled=8)
     assert int(metrics.bad_step) == 1  # the only step's loss is finite, its weights are not
-
-
-# Prediction
-
-
-def test_prediction_does_not_depend_on_the_company(networks, recipe, examples, state, devices):
-    """Evaluation mode: no batch statistics, no augmentation, no trace of padding."""
-    state, _ = one_step(state, examples, networks, recipe)
-    state, examples = jax.device_put((state, examples), mesh.everywhere(devices))
-    options = {"networks": networks, "wanted": train.OUTPUTS, "chunk": 8, "sharding": mesh.spread(devices)}
-    together = predict(state, examples, jnp.arange(21), jnp.int32(21), **options)
-    chex.assert_shape(together["log_probs"], (21, 3))
-    chex.assert_shape(together["features"], (21, 16))
-    backwards = predict(state, examples, jnp.arange(21)[::-1], jnp.int32(21), **options)
-    chex.assert_trees_all_close(together, jax.tree.map(lambda x: x[::-1], backwards), atol=1e-5)
-    few = predict(state, examples, jnp.arange(21), jnp.int32(3), **options)
-    chex.assert_trees_all_close(*[jax.tree.map(lambda x: x[:3], out) for out in (together, few)], atol=1e-5)
-    chex.assert_trees_all_close(jnp.exp(together["log_probs"]).sum(-1), jnp.ones(21), rtol=1e-5)
-
-
-def test_evaluation_against_its_definition(networks, examples, state, devices):
-    state, examples = jax.device_put((state, examples), mesh.everywhere(devices))
-    options = {"networks": networks, "chunk": 16, "sharding": mesh.spread(devices)}
-    accuracy, loss = train.evaluate(state, examples, **options)
-    outputs = predict(state, examples, jnp.arange(48), jnp.int32(48), wanted=("log_probs",), **options)
-    assert set(outputs) == {"log_probs"}
-    log_probs, labels = np.asarray(outputs["log_probs"]), np.asarray(examples.labels)
-    assert float(accuracy) == pytest.approx(np.mean(log_probs.argmax(1) == labels))
-    assert float(loss) == pytest.approx(-np.mean(log_probs[np.arange(48), labels]), rel=1e-5)

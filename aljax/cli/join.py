@@ -1,0 +1,55 @@
+"""Makes one run directory of trials that ran apart: aljax join."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from absl import logging
+
+from aljax.errors import InvalidInputError, RunError
+
+DESCRIPTION = "Makes one run directory of trials that ran apart, as one command would have made it."
+STATUS = "Exit status: 0 done, 1 it could not be written, 2 the run directories do not go together."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="aljax join", description=DESCRIPTION, epilog=STATUS)
+    parser.add_argument("out", type=Path, help="the run directory to make: a new folder")
+    parser.add_argument("run_dir", type=Path, nargs="+", help="a finished run directory")
+    given = parser.parse_args(arguments)
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)  # damage is reported below, in one line
+    try:
+        return _join(given.out.expanduser(), [path.expanduser() for path in given.run_dir])
+    finally:
+        logging.set_verbosity(verbosity)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _join(out: Path, parts: Sequence[Path]) -> int:
+    from aljax.records.join import join
+    from aljax.report import make, terminal
+
+    try:
+        for difference in join(out, parts, make.report):
+            _say(difference)
+        terminal.show(out)
+    except (InvalidInputError, RunError) as error:
+        _say(str(error))
+        return 2 if isinstance(error, InvalidInputError) else 1
+    return 0
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    _say("stopped; the same command begins anew")
+    sys.exit(128 + number)
+
+
+def _say(text: str) -> None:
+    print("aljax:", " ".join(text.split()), file=sys.stderr)

@@ -1,0 +1,32 @@
+"""Checks a run directory: aljax verify, or python -m aljax.records verify."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import logging
+
+DESCRIPTION = "Checks every file of a run directory, and all of them against each other."
+STATUS = "Exit status: 0 nothing is wrong, 1 a line for each problem, 2 there is no such run directory."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="aljax verify", description=DESCRIPTION, epilog=STATUS)
+    parser.add_argument("run_dir", type=Path, help="the run directory")
+    workdir = parser.parse_args(arguments).run_dir.expanduser()
+    if not workdir.is_dir():
+        print(f"aljax: {workdir}: no such folder; accepted: a run directory", file=sys.stderr)
+        return 2
+    from aljax.records import files, verify
+
+    logging.set_verbosity(logging.ERROR)  # damage is printed below, in one line
+    found = False
+    for problem in verify.problems(workdir):
+        found = True
+        print(problem)
+    if not found:
+        count = len(files.read_lines(workdir / "cycles.jsonl")[0])
+        print(f"{workdir}: {count} complete cycles, and nothing wrong with them")
+    return int(found)

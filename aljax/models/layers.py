@@ -1,0 +1,55 @@
+"""Layers that the networks share: convolution, batch normalization, pooling, and initializations by name."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import Initializer
+
+from aljax.ops.conv import for_flax
+
+Conv = partial(nn.Conv, use_bias=False, conv_general_dilated=for_flax)
+BatchNorm = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
+
+
+class Initialization(NamedTuple):
+    """Distributions that the weights of a network are drawn from."""
+
+    conv: Initializer
+    dense: Initializer
+    bias: Callable[[int], Callable[..., jax.Array]]  # of a dense layer with so many inputs
+
+
+def _uniform_bias(inputs: int) -> Callable[..., jax.Array]:
+    """Returns the initializer that draws uniformly from ±1/sqrt(inputs)."""
+    bound = inputs**-0.5
+    positive = nn.initializers.uniform(2 * bound)
+    return lambda *arguments, **options: positive(*arguments, **options) - bound
+
+
+_torch = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+INITIALIZATIONS: dict[str, Initialization] = {
+    # He et al., ICCV 2015, equation 14, for convolutions; LeCun et al., 1998, for dense layers.
+    "he_fan_out": Initialization(
+        nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+        nn.initializers.lecun_normal(),
+        lambda inputs: nn.initializers.zeros_init(),
+    ),
+    # PyTorch's reset_parameters: kaiming_uniform_(a=sqrt(5)), that is uniform in ±1/sqrt(fan_in).
+    "torch_default": Initialization(_torch, _torch, _uniform_bias),
+}
+
+
+def dense(features: int, x: jax.Array, initialization: str) -> jax.Array:
+    """Applies a dense layer of the calling module: [..., F] to [..., features]."""
+    drawn = INITIALIZATIONS[initialization]
+    return nn.Dense(features, kernel_init=drawn.dense, bias_init=drawn.bias(x.shape[-1]))(x)
+
+
+def pooled(stage: jax.Array) -> jax.Array:
+    """Returns the global average pool of one stage, float32: [B, h, w, c] -> [B, c]; [B, c] stays."""
+    return stage.astype(jnp.float32).mean(axis=tuple(range(1, stage.ndim - 1)))
