@@ -1,5 +1,6 @@
 """A study as its config describes it, ready to run: data and networks, devices and keys."""
 
+import hashlib
 import importlib.metadata
 import zlib
 from collections.abc import Mapping
@@ -12,11 +13,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 import aljax
-from aljax import models
+from aljax import models, registry
 from aljax.config import check_fits
 from aljax.data import dataset as data
 from aljax.errors import InvalidInputError
 from aljax.experiment import roles
+from aljax.records import chosen, files
 from aljax.records import directory as records
 from aljax.records.files import Record
 from aljax.runtime import mesh
@@ -42,20 +44,20 @@ class Study(NamedTuple):
 
 
 def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
-    """Looks up the network, the optimizer and the schedule, loads the data set and puts it on the devices.
+    """Loads the data set and puts it on the devices.
 
     Raises:
-      InvalidInputError: if the config names what does not exist, or the data cannot be used.
+      InvalidInputError: if the data, or a user's own code, cannot be used or is not as it was.
     """
-    models.find(config["model"]["name"])
-    recipe = recipes.from_config(config["train"])
-    optimizers.check(recipe)
-    schedules.check(recipe)
     dataset = data.load(**config["dataset"])
     check_fits(config, len(dataset.train.labels))
     records.check_same(workdir, "data_sha256", data.digest(dataset))
     if own := strategies.digest(roles.names_of(config, cycle=2).values()):
         records.check_same(workdir, "strategies_sha256", own)
+    if own := training_digest(config):
+        records.check_same(workdir, "training_sha256", own)
+    if dataset.left_out:
+        files.write(workdir / "left_out.csv", chosen.table(["file", "reason"], dataset.left_out))
     mean, std = data.channel_statistics(dataset.train.images)
     more = room(config)
     train_set, test_set = (
@@ -74,7 +76,7 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
         config=config,
         workdir=workdir,
         networks=Networks(backbone, models.LossPredictor(initialization=model["initialization"])),
-        recipe=recipe,
+        recipe=recipes.from_config(config["train"]),
         mesh=devices,
         train_set=train_set,
         test_set=test_set,
@@ -82,6 +84,23 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
         ids=dataset.train.ids,
         class_names=dataset.class_names,
     )
+
+
+def check_training(config: Mapping[str, Any]) -> None:
+    """Raises InvalidInputError if the network, optimizer or schedule does not exist or cannot run."""
+    recipe = recipes.from_config(config["train"])
+    models.find(config["model"]["name"])
+    optimizers.check(recipe)
+    schedules.check(recipe)
+
+
+def training_digest(config: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 of the files of a user's own network, optimizer and schedule; "" without any."""
+    train = config["train"]
+    named = {config["model"]["name"]: models.find}
+    named |= {train["optimizer"]: optimizers.find, train["schedule"]: schedules.find}
+    own = [name.encode() + registry.source(find(name)) for name, find in named.items() if ":" in name]
+    return hashlib.sha256(b"".join(own)).hexdigest() if own else ""
 
 
 def room(config: Mapping[str, Any]) -> int:
@@ -92,7 +111,7 @@ def room(config: Mapping[str, Any]) -> int:
 
 
 def _padded(rows: np.ndarray, count: int) -> np.ndarray:
-    return np.pad(rows, ((0, count), *[(0, 0)] * (rows.ndim - 1)))
+    return np.pad(rows, ((0, count), *[(0, 0)] * (rows.ndim - 1))) if count else rows
 
 
 def key_of(study: Study, trial: int, cycle: int, name: str) -> jax.Array:

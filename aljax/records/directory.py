@@ -29,7 +29,11 @@ SIDE_FILES = ("timings.jsonl", "pairs.jsonl")
 DIAGNOSTICS = "diagnostics.jsonl"  # a line of each cycle, written before its selections
 
 # In config.json: digests of inputs that the config names without holding them.
-DIGESTS = {"data_sha256": "the data set", "strategies_sha256": "a strategy's file"}
+DIGESTS = {
+    "data_sha256": "the data set",
+    "strategies_sha256": "a strategy's file",
+    "training_sha256": "the file of the network, optimizer or schedule",
+}
 
 
 @contextlib.contextmanager

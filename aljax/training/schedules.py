@@ -56,7 +56,7 @@ def check(recipe: Recipe) -> None:
         return jnp.asarray(schedule(share, recipe), float)
 
     try:
-        shape = jax.eval_shape(factor, jnp.float32(0)).shape
+        shape = jax.eval_shape(factor, jax.ShapeDtypeStruct((), jnp.float32)).shape
     except Exception as error:  # a user's own may raise anything
         raise InvalidInputError(f"{field}: it raised {registry.complaint(error)}; {ACCEPTED}") from error
     if shape:

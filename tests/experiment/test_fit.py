@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from aljax.errors import InvalidInputError
-from aljax.experiment import loop
+from aljax.experiment import loop, study
 from aljax.records import files
 from tests.harness import changed, events, results, small
 
@@ -27,7 +27,6 @@ def test_a_floor_of_steps_adds_epochs_and_compiles_nothing_anew(config, tmp_path
         if event == "/jax/core/compile/jaxpr_trace_duration":
             counts[fun_name] += 1
 
-    jax.clear_caches()
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
         loop.run(config, tmp_path / "whole")
@@ -62,4 +61,15 @@ def test_a_floor_of_steps_adds_epochs_and_compiles_nothing_anew(config, tmp_path
 )
 def test_a_name_that_does_not_exist_is_refused(config, tmp_path, field, value, message):
     with pytest.raises(InvalidInputError, match=message):
-        loop.run(changed(config, **{field: value}), tmp_path)
+        loop.run(changed(config, **{field: value}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_user_s_own_optimizer_is_the_same_when_the_run_goes_on(tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text("import optax\n\ndef own(rate, recipe):\n    return optax.sgd(rate)\n")
+    config = small(**{"train.optimizer": f"{file}:own"})
+    digest = study.training_digest(config)
+    assert study.training_digest(small()) == ""
+    file.write_text(file.read_text() + "\n")
+    assert study.training_digest(config) not in ("", digest)

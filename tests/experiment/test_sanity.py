@@ -36,13 +36,9 @@ def test_each_reason_has_its_sentence(line, labeled, doubt):
 
 
 def test_a_run_that_cannot_learn_says_so_in_its_lines_and_in_the_log(tmp_path, caplog):
-    fields = {
-        "train.epochs": 1,
-        "train.learning_rate": 1e-9,
-        "train.milestones": (),
-        "train.detach_epoch": 0.5,
-    }
-    loop.run(small(**fields, **{"train.detach_epoch": 0.5}, trials=1, cycles=2), tmp_path)
+    fields = {"train.epochs": 1, "train.learning_rate": 1e-9, "train.milestones": ()}
+    fields |= {"train.detach_epoch": 0.5, "trials": 1, "cycles": 2}
+    loop.run(small(**fields), tmp_path)
     lines, _ = files.read_lines(tmp_path / "cycles.jsonl")
     for line in lines:
         assert any("no better than chance" in doubt for doubt in line["doubts"])
