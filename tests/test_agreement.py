@@ -6,7 +6,7 @@ from fractions import Fraction
 import chex
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aljax import agreement
@@ -43,6 +43,7 @@ SIZES = st.one_of(st.integers(2, 2000), st.integers(2, 10**9)).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(SIZES, st.floats(0, 1))
 def test_correlation_stays_within_its_bounds_and_is_1_of_equal_selections(sizes, share):
     budget, subset_size = sizes
@@ -63,6 +64,7 @@ def test_correlation_near_the_whole_sub_pool_is_exact(subset_size):
     assert agreement.correlation(n, budget, subset_size) == pytest.approx(expected, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(st.integers(2, 2000).flatmap(lambda m: st.tuples(st.integers(1, m - 1), st.just(m))))
 def test_correlation_rises_with_overlap(sizes):
     budget, subset_size = sizes
@@ -92,6 +94,7 @@ def test_correlation_refuses(overlap, budget, subset_size, message):
         agreement.correlation(overlap, budget, subset_size)
 
 
+@settings(deadline=None)
 @given(
     st.sets(st.integers(0, 30), min_size=9, max_size=9),
     st.sets(st.integers(0, 30), min_size=9, max_size=9),

@@ -211,7 +211,8 @@ def sub_pools(run: Run) -> list[Drawn]:
     ]
 
 
-# Every figure, with the section of the page where it stands; a section of another name is added at the end.
+# Every figure, with its place on the page: "curves", "why" (with the diagnostics), "albums" (with images), or
+# any other name, which gets a section of its own.
 FIGURES: tuple[tuple[str, Callable[[Sequence[Run]], list[Drawn]]], ...] = (
     ("curves", correlation),
     ("curves", accuracy),
@@ -219,7 +220,7 @@ FIGURES: tuple[tuple[str, Callable[[Sequence[Run]], list[Drawn]]], ...] = (
     ("why", coverage),
     ("why", spearman),
     ("classes", classes),
-    ("images", sub_pools),
+    ("albums", sub_pools),
 )
 
 

@@ -37,12 +37,12 @@ def report(workdir: Path, anew: bool = False) -> None:
     digest = reader.digest(workdir)
     if not anew and path.exists() and digest.encode() in path.read_bytes():
         return
-    from aljax.report import figures, plots
+    from aljax.report import figures, render
 
     drawn = figures.draw([run])
     for one in drawn:
-        write(workdir / "figures" / f"{one.name}.svg", plots.svg(one.figure))
-        write(workdir / "figures" / f"{one.name}.png", plots.png(one.figure))
+        write(workdir / "figures" / f"{one.name}.svg", render.svg(one.figure))
+        write(workdir / "figures" / f"{one.name}.png", render.png(one.figure))
     write(path, html([run], drawn, digest))
 
 
@@ -85,7 +85,7 @@ def html(shown: Sequence[Run], drawn: Sequence["Drawn"], digest: str = "") -> by
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    from aljax.report import plots
+    from aljax.report import render
 
     environment = Environment(
         loader=PackageLoader("aljax.report", ""),
@@ -94,7 +94,7 @@ def html(shown: Sequence[Run], drawn: Sequence["Drawn"], digest: str = "") -> by
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["inline"] = lambda one: plots.inline(one.figure, one.name, one.caption)
+    environment.filters["inline"] = lambda one: render.inline(one.figure, one.name, one.caption)
     text = environment.get_template("template.html.jinja").render(
         runs=[page.view(run) for run in shown],
         figures=drawn,

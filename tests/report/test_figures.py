@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from aljax.records import files, reader
-from aljax.report import figures, make, plots
+from aljax.report import figures, make, plots, render
 from tests.harness import make_run
 
 SCRIPTS = ["cat", "猫", "كلب", "पक्षी", "line\nbreak", "\udcff", "été", "🐸", "$x^2$", "<b>"]
@@ -20,15 +20,21 @@ def test_every_figure_has_a_section_and_is_written_and_shown(tmp_path, monkeypat
     def calibration(shown):
         return [figures.Drawn("calibration", plots.empty()[0], f"of {len(shown)}")]
 
-    monkeypatch.setattr(figures, "FIGURES", (*figures.FIGURES, ("reliability", calibration)))
+    more = [(place, lambda shown, place=place: extra(place)) for place in ("why", "images", "curves")]
+    monkeypatch.setattr(figures, "FIGURES", (*figures.FIGURES, ("reliability", calibration), *more))
+
+    def extra(place):
+        return [figures.Drawn(f"extra-{place}", plots.empty()[0], "")]
+
     path = make_run(tmp_path / "run", trials=1, cycles=2)
+    (path / "diagnostics.jsonl").unlink()
     make.report(path)
     page = (path / "report.html").read_text()
     for drawn in figures.draw([reader.load(path)]):
         assert page.count(f'id="figure-{drawn.name}"') == 1
         assert (path / "figures" / f"{drawn.name}.png").exists()
-    assert '<section id="reliability">' in page
-    assert '<a href="#reliability">' in page
+    assert '<section id="figures-reliability">' in page
+    assert '<a href="#figures-reliability">' in page
     both = make.side_by_side([path, path], tmp_path / "both.html").read_text()
     assert 'id="figure-calibration"' in both
 
@@ -68,7 +74,7 @@ def test_many_cycles_are_bounded_too():
     figure = plots.class_shares(shares, range(1, 501), ["x", "y", "z"])
     assert figure.get_size_inches()[0] <= 12
     assert len(figure.axes[0].get_xticks()) <= 25
-    assert len(plots.svg(figure)) < 1_000_000
+    assert len(render.svg(figure)) < 1_000_000
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -77,7 +83,7 @@ def test_names_are_drawn_or_not_tried(name):
     if name in DRAWABLE:
         figure, axes = plots.empty()
         axes.set_title(name, parse_math=False)
-        plots.png(figure)  # a letter that is missing would be a warning, which is an error
+        render.png(figure)  # a letter that is missing would be a warning, which is an error
 
 
 def test_classes_in_any_script_are_numbered_and_named_in_the_text(tmp_path):

@@ -17,7 +17,7 @@ from scipy import stats
 
 from aljax.cli import report as command
 from aljax.records import files, reader, summary
-from aljax.report import claims, figures, make, page, plots, terminal
+from aljax.report import claims, figures, make, page, render, terminal
 from tests.harness import BUDGET, SUBSET, config_of, make_run
 
 FIGURES = ("correlation", "accuracy", "distance", "coverage", "spearman", "classes", "subpool-cycle-04")
@@ -355,7 +355,7 @@ def test_the_page_is_refreshed_within_its_share_of_the_time(tmp_path, monkeypatc
 
 def test_equal_records_give_equal_figures(run):
     loaded = reader.load(run)
-    for make_bytes in (plots.svg, plots.png):
+    for make_bytes in (render.svg, render.png):
         first, second = (make_bytes(figures.correlation([loaded])[0].figure) for _ in range(2))
         assert first == second
 
