@@ -111,7 +111,7 @@ def search(
         )
     if not 1 <= budget <= len(candidate_rows):
         raise ValueError(f"budget is {budget}; accepted: 1 to {len(candidate_rows)}, the candidates")
-    largest = float(jnp.abs(features).max(initial=0))
+    largest = float(_largest(features))
     if not np.isfinite(largest):
         raise ValueError("features hold a value that is not finite")
     features = features * power_of_two(largest)
@@ -128,6 +128,11 @@ def search(
     count = np.int32(len(center_rows))
     rows = jax.device_put(features, everywhere(mesh))
     return _greedy(rows, candidates, centers, count, budget=budget, mesh=mesh, front_size=front_size)
+
+
+@jax.jit
+def _largest(features):
+    return jnp.abs(features).max(initial=0)
 
 
 @partial(jax.jit, static_argnames=("budget", "mesh", "front_size"))

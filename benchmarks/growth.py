@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from aljax.runtime import mesh
-from aljax.strategies.registry import STRATEGIES, Selection, View, select
+from aljax.strategies import STRATEGIES, Selection, View, select
 from benchmarks import common
 from benchmarks.kcenter import clustered
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aljax.runtime import mesh
-from aljax.strategies.registry import STRATEGIES, View, needs_of, select
+from aljax.strategies import STRATEGIES, View, needs_of, select
 from benchmarks import common
 from benchmarks.kcenter import clustered
 

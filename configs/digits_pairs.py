@@ -14,18 +14,5 @@ def get_config() -> ConfigDict:
     config = study("digits")
     config.trials = 3  # that it takes minutes
     config.ensemble = 3  # bald and vote_entropy ask several models
-    config.compare = (  # all that aljax has
-        "random",
-        "least_confidence",
-        "margin",
-        "entropy",
-        "learning_loss",
-        "bald",
-        "vote_entropy",
-        "core_set",
-        "robust_core_set",
-        "badge",
-        "typiclust",
-        "probcover",
-    )
+    config.compare = ("all",)
     return config

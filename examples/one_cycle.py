@@ -8,12 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aljax import agreement
+from aljax import agreement, strategies
 from aljax.data import dataset as data
 from aljax.models import LossPredictor, ResNet18
 from aljax.runtime import mesh
 from aljax.scenarios import pool
-from aljax.strategies import registry as strategies
 from aljax.training import predict
 from aljax.training import step as train
 from aljax.training.recipe import Recipe

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aljax.models import ResNet18
-from aljax.strategies.registry import STRATEGIES
+from aljax.strategies import STRATEGIES
 from benchmarks import common, faults, growth, kcenter, paper, scoring, train_step
 
 COMPILED = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])

@@ -44,7 +44,7 @@ def test_tests_do_not_import_tests_and_only_the_benchmarks_own_imports_benchmark
         ("import aljax.cli.run", set()),
         ("import aljax; aljax.agreement", {"numpy"}),
         ("import aljax; aljax.kcenter.k_center_greedy", {"jax", "numpy"}),
-        ("import aljax.data", {"numpy"}),
+        ("import aljax.data.sources", {"numpy"}),
     ],
 )
 def test_importing_is_quick(code, expected):

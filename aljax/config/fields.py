@@ -81,8 +81,11 @@ FIELDS: dict[str, Field] = {
     "compare": Field(
         (),
         "strategies that all select in each cycle; every pair goes into pairs.jsonl",
-        lambda value: all(type(one) is str for one in value) and len(set(value)) == len(value) != 1,
-        "two or more different strategies, as in ('margin', 'core_set'), or ()",
+        lambda value: (
+            all(type(one) is str for one in value)
+            and (len(set(value)) == len(value) != 1 or value == ("all",))
+        ),
+        "two or more different strategies, as in ('margin', 'core_set') or ('all', '-badge'), or ()",
     ),
     "ensemble": whole(1, "models trained on the same labels, for bald and vote_entropy", 1, 1024),
     "shared_batches": flag(False, "whether they see the same batches; their weights differ anyway"),
@@ -106,6 +109,8 @@ FIELDS: dict[str, Field] = {
     "dataset.channels": Field(1, "1 grey, 3 colour", lambda value: value in (1, 3), "1 (grey) or 3 (colour)"),
     "dataset.classes": _none_or_two(0, "the first so many classes alone; 0: all"),
     "dataset.images": whole(0, "a fixed random choice of so many images to train with; 0: all"),
+    "dataset.skip_unreadable": flag(False, "leaves out the files of a folder that cannot be decoded"),
+    "dataset.background": whole(0, "grey level behind transparent pixels, from black to white", 0, 255),
     "model.name": name("resnet18", 'network, or your own as "path/to/file.py:function"'),
     "model.width": whole(64, "channels of the first stage", 1, 1024),
     "model.dtype": choice(

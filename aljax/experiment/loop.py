@@ -24,6 +24,7 @@ from aljax.experiment.fit import fit
 from aljax.experiment.study import Study, check_training, chunk, environment, local_mesh, prepare, steps_of
 from aljax.experiment.view import view_of
 from aljax.records import checkpoints, files, places, selections
+from aljax.records import chosen as chosen_files
 from aljax.records import directory as records
 from aljax.report import make, terminal
 from aljax.runtime import mesh
@@ -45,6 +46,7 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
       Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
     """
     check(config)
+    config = {**config, "compare": strategies.expanded(config["compare"])}
     strategies.check(config)
     workdir = Path(workdir)
     devices = local_mesh(config)
@@ -89,7 +91,9 @@ def run_trial(
         try:
             compared = agreement.measured(chosen.uncertainty, chosen.diversity, selections.offered(chosen))
             study, images = scenarios.label(study, pools[-1], chosen, cycle)
-        except ValueError as error:
+            names, acquired = roles.names_of(study.config, cycle), roles.acquired(study.config, cycle)
+            chosen_files.save(study.workdir, trial, cycle, chosen, names, acquired, study.ids)
+        except (ValueError, IndexError) as error:
             raise InvalidInputError(f"{path}: {error}; accepted: the file of this run") from error
         pools.append(images)
         held = validation.held_out(study, pools, held, trial)

@@ -1,11 +1,11 @@
-"""What the strategies of a config are there for: to be the main pair, to acquire, to be compared."""
+"""The role of each configured strategy: uncertainty, diversity, acquisition or comparison."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def names_of(config: Mapping[str, Any], cycle: int) -> dict[str, str]:
-    """The strategies of a cycle by their roles; without a model, in cycle 1, all are random.
+    """Maps each role of a cycle to its strategy; without a model, in cycle 1, all are random.
 
     A strategy that acquires or is compared has a role of its own where it is neither the
     uncertainty nor the diversity strategy.
@@ -17,7 +17,7 @@ def names_of(config: Mapping[str, Any], cycle: int) -> dict[str, str]:
 
 
 def role_of(config: Mapping[str, Any], name: str) -> str:
-    """The role that a strategy plays, or the role itself."""
+    """Returns the role of a strategy; of a role, the role itself."""
     for role in ("uncertainty", "diversity"):
         if name in (role, config[role]):
             return role
@@ -25,12 +25,12 @@ def role_of(config: Mapping[str, Any], name: str) -> str:
 
 
 def acquired(config: Mapping[str, Any], cycle: int) -> str:
-    """The role whose selection is labeled; in cycle 1 the same whatever acquires later on."""
+    """Returns the role whose selection is labeled; in cycle 1 the same whatever acquires later on."""
     return "uncertainty" if cycle == 1 else role_of(config, config["acquire"])
 
 
 def recorded(config: Mapping[str, Any], cycle: int) -> dict[str, str]:
-    """The strategies that a cycle's line names: the main pair, and the one whose selection was labeled."""
+    """Returns the strategies that a cycle's line names: the main pair, and the one that acquired."""
     names = names_of(config, cycle)
     return {
         "uncertainty": names["uncertainty"],

@@ -18,6 +18,7 @@ from aljax.config import check_fits
 from aljax.data import dataset as data
 from aljax.errors import InvalidInputError
 from aljax.experiment import roles
+from aljax.records import chosen, files
 from aljax.records import directory as records
 from aljax.records.files import Record
 from aljax.runtime import mesh
@@ -55,6 +56,8 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
         records.check_same(workdir, "strategies_sha256", own)
     if own := training_digest(config):
         records.check_same(workdir, "training_sha256", own)
+    if dataset.left_out:
+        files.write(workdir / "left_out.csv", chosen.table(["file", "reason"], dataset.left_out))
     mean, std = data.channel_statistics(dataset.train.images)
     more = room(config)
     train_set, test_set = (
@@ -108,7 +111,7 @@ def room(config: Mapping[str, Any]) -> int:
 
 
 def _padded(rows: np.ndarray, count: int) -> np.ndarray:
-    return np.pad(rows, ((0, count), *[(0, 0)] * (rows.ndim - 1)))
+    return np.pad(rows, ((0, count), *[(0, 0)] * (rows.ndim - 1))) if count else rows
 
 
 def key_of(study: Study, trial: int, cycle: int, name: str) -> jax.Array:

@@ -1,4 +1,4 @@
-"""What the strategies of a cycle look at: the last model's outputs, as far as they ask for them."""
+"""The view of a cycle's sub-pool: those outputs of the last model that its strategies need."""
 
 from collections.abc import Set
 
@@ -17,7 +17,7 @@ from aljax.training.step import TrainState
 def view_of(
     study: Study, images: pool.Pool, subset: np.ndarray, state: TrainState | None, wanted: Set[str]
 ) -> View:
-    """A view of a sub-pool.
+    """Computes the view of a sub-pool.
 
     Args:
       study: the study.

@@ -7,7 +7,7 @@ scale on which it is `scored`; then name it in `STRATEGIES`. A user's own is nam
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -82,6 +82,27 @@ def digest(names: Iterable[str]) -> str:
     own = sorted({name for name in names if name not in STRATEGIES})
     total = hashlib.sha256(b"".join(name.encode() + registry.source(find(name)) for name in own))
     return total.hexdigest() if own else ""
+
+
+def expanded(names: Sequence[str]) -> tuple[str, ...]:
+    """Returns names with "all" replaced by every other strategy, and without those marked by "-".
+
+    ("all", "-badge") are all strategies but badge.
+
+    Raises:
+      InvalidInputError: if a strategy that is left out does not exist, or a single one remains.
+    """
+    left_out = [name.removeprefix("-") for name in names if name.startswith("-")]
+    for name in left_out:
+        find(name, "config.compare")
+    wanted = [name for name in names if name not in ("all", *(f"-{name}" for name in left_out))]
+    if "all" in names:
+        wanted += [name for name in STRATEGIES if name not in (*wanted, *left_out)]
+    if names and len(wanted) < 2:
+        raise InvalidInputError(
+            f"config.compare={tuple(names)!r}: names {len(wanted)} strategies; accepted: two or more, or ()"
+        )
+    return tuple(wanted)
 
 
 def check(config: Mapping[str, Any]) -> None:

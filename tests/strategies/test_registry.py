@@ -14,7 +14,7 @@ from aljax.errors import InvalidInputError, RunError
 from aljax.runtime import mesh
 from aljax.strategies import STRATEGIES, View, find, needs_of, select
 from aljax.strategies.base import OF_ANY_MODEL
-from aljax.strategies.registry import check, scale_of
+from aljax.strategies.registry import check, expanded, scale_of
 from tests.harness import changed
 
 KEY = jax.random.key(0)
@@ -296,6 +296,18 @@ def test_a_config_s_strategies_are_refused_in_one_line(changes, message):
         check(config_of(**changes))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_all_strategies_are_those_of_the_table():
+    assert expanded(("all",)) == tuple(STRATEGIES)
+    assert set(STRATEGIES) - set(expanded(("all", "-badge"))) == {"badge"}
+    assert expanded(("own.py:pick", "all"))[0] == "own.py:pick"
+    assert expanded(("margin", "core_set")) == ("margin", "core_set")
+    with pytest.raises(InvalidInputError, match=r"config.compare='badg': did you mean 'badge'\?"):
+        expanded(("all", "-badg"))
+    assert expanded(()) == ()
+    with pytest.raises(InvalidInputError, match=r"names 1 strategies; accepted: two or more, or \(\)$"):
+        expanded(("margin", "-badge"))
 
 
 def test_a_config_s_strategies_are_accepted():

@@ -1,0 +1,14 @@
+"""Where data sets come from: a function of a `Request` that returns a `Dataset`, by name."""
+
+from collections.abc import Callable
+
+from aljax.data.sources.base import Dataset, Request
+from aljax.data.sources.embedded import load_embedded
+from aljax.data.sources.folder import load_folder
+from aljax.data.sources.tfds import load_tfds
+
+SOURCES: dict[str, Callable[[Request], Dataset]] = {
+    "embedded": load_embedded,
+    "folder": load_folder,
+    "tfds": load_tfds,
+}

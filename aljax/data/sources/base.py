@@ -1,0 +1,45 @@
+"""The interface of a source: what it is asked for, and what it returns.
+
+Shapes: N images, S x S pixels (one size for all), C channels (1 grey, 3 colour).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Request(NamedTuple):
+    """The fields of config.dataset that sources read; each reads those that concern it."""
+
+    name: str  # as the source calls the data set; for a folder, any
+    image_size: int  # S, pixels; images of another size are resized
+    channels: int  # C
+    data_dir: str = ""  # where the data set lies; "": the source's default, if it has one
+    train_split: str = "train"  # a folder, or a split of tfds
+    test_split: str = "test"
+    skip_unreadable: bool = False  # leaves out files that cannot be decoded, in place of refusing them
+    background: int = 0  # grey level behind transparent pixels, 0 to 255
+
+
+class Split(NamedTuple):
+    """Labeled images in an order that never changes."""
+
+    images: np.ndarray  # [N, S, S, C] uint8
+    labels: np.ndarray  # [N] int32
+    ids: tuple[str, ...]  # N names that stay the same wherever the data set is loaded
+
+
+class LeftOut(NamedTuple):
+    """A file that lies among the images and is not part of the data set."""
+
+    file: str  # as an id
+    reason: str  # one of few; a colon may separate details from it
+
+
+class Dataset(NamedTuple):
+    """The pool that active learning draws from, and the test set that judges the models."""
+
+    train: Split
+    test: Split
+    class_names: tuple[str, ...]
+    left_out: tuple[LeftOut, ...] = ()
