@@ -8,9 +8,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "example"
-LEAST_PIXELS = 2**14  # least share of a batch worth a CPU core: below it synchronizing costs more than it saves
-    2**14
-)  # smallest share of a batch worth a CPU core; below it synchronizing costs more than it saves
+LEAST_PIXELS = 2**14  # least share of a batch worth a core: below it synchronizing costs more than it saves
 
 
 def local(num_devices: int, batch_size: int, batch_pixels: int | None = None) -> Mesh:
