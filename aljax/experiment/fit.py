@@ -1,4 +1,4 @@
-"""Training the networks of one cycle, through interruptions and training that goes astray."""
+"""Training the networks of one cycle, through interruptions and training that diverges."""
 
 import time
 from collections.abc import Sequence
@@ -29,10 +29,10 @@ def fit(
     before: Progress | None = None,
     part: str = "",
 ) -> Progress:
-    """Trains on all labels of a cycle, or on from the cycle's newest checkpoint where there is one.
+    """Trains on all labels of a cycle, from the cycle's newest checkpoint on where there is one.
 
-    The weights are fresh; with `config.warm_start` they are those of the cycle before. Where
-    training goes astray it begins again with other fresh weights, `config.retries` times.
+    The weights are fresh; with `config.warm_start` they are those of the cycle before, and the optimizer
+    is fresh. Training that diverges begins again with other fresh weights, `config.retries` times.
 
     Args:
       study: the study.
@@ -61,7 +61,7 @@ def fit(
 
 
 def fresh_weights(study: Study, trial: int, cycle: int, attempt: int, part: str = "") -> Progress:
-    """Where training begins: each attempt and each member of the ensemble has other weights."""
+    """Returns where training begins: each attempt and each member of the ensemble has other weights."""
     name = "weights" if attempt == 0 else f"weights of attempt {attempt}"
     state = ensemble.fresh(
         keys_of_members(study, trial, cycle, name + part),
@@ -73,7 +73,7 @@ def fresh_weights(study: Study, trial: int, cycle: int, attempt: int, part: str 
 
 
 def keys_of_members(study: Study, trial: int, cycle: int, name: str) -> jax.Array:
-    """A key of its own for each member of the ensemble; the first has that of an ensemble of one."""
+    """Returns each member's own key; the first has that of an ensemble of one."""
     others = [f"{name}, member {member}" for member in range(1, study.config["ensemble"])]
     return jnp.stack([key_of(study, trial, cycle, own) for own in (name, *others)])
 

@@ -1,4 +1,4 @@
-"""How functions are compiled: to give the same bits each time, and kept on disk for the next run.
+"""Settings of compilation: the same bits each time, and compiled functions kept on disk for the next run.
 
 JAX does the keeping (its persistent compilation cache), so that a second run starts in seconds; a
 function is found again by its program, the versions of JAX and XLA, the flags and the device. The
@@ -56,7 +56,7 @@ def keep() -> None:
 
 
 def default_folder() -> Path:
-    """A folder for this kind of processor in `aljax`, in the user's folder for caches.
+    """Returns a folder for this kind of processor in `aljax`, in the user's folder for caches.
 
     JAX does not tell processors apart, and what is compiled for one may fail on another that
     shares the user's home.
@@ -69,7 +69,7 @@ def default_folder() -> Path:
 
 
 def _instructions() -> str:
-    """A digest of the instructions that the processor knows, where Linux says so."""
+    """Returns a digest of the instructions that the processor knows, where Linux lists them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -8,11 +8,11 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "example"
-LEAST_PIXELS = 2**14  # of a batch, on each core of a CPU: with fewer, waiting for each other costs more
+LEAST_PIXELS = 2**14  # least share of a batch worth a core: below it synchronizing costs more than it saves
 
 
 def local(num_devices: int, batch_size: int, batch_pixels: int | None = None) -> Mesh:
-    """A one-dimensional mesh of this host's devices.
+    """Returns a one-dimensional mesh of this host's devices.
 
     On a CPU each core counts as a device, unless JAX_NUM_CPU_DEVICES says otherwise or JAX has
     been started before.
@@ -29,9 +29,9 @@ def local(num_devices: int, batch_size: int, batch_pixels: int | None = None) ->
     Raises:
       ValueError: if there are fewer than `num_devices`.
     """
-    said = max(0, int(os.environ.get("JAX_NUM_CPU_DEVICES", 0)))
-    available = said or cores()
-    paying = available if said or batch_pixels is None else max(1, batch_pixels // LEAST_PIXELS)
+    asked = max(0, int(os.environ.get("JAX_NUM_CPU_DEVICES", 0)))
+    available = asked or cores()
+    paying = available if asked or batch_pixels is None else max(1, batch_pixels // LEAST_PIXELS)
     wanted = num_devices or min(available, paying)
     with contextlib.suppress(RuntimeError):  # JAX runs already, with the devices it was started with
         jax.config.update("jax_num_cpu_devices", min(wanted, available))
@@ -46,22 +46,22 @@ def local(num_devices: int, batch_size: int, batch_pixels: int | None = None) ->
 
 
 def cores() -> int:
-    """How many cores of the CPU this process may use."""
+    """Counts the cores of the CPU that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def spread(mesh: Mesh) -> NamedSharding:
-    """The first axis of an array cut into as many pieces as there are devices."""
+    """Returns the sharding that cuts the first axis of an array into as many pieces as there are devices."""
     return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
 def everywhere(mesh: Mesh) -> NamedSharding:
-    """A whole copy on each device."""
+    """Returns the sharding with a whole copy on each device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def of_own_memory(mesh: Mesh) -> Mesh:
-    """The devices for work of which each needs a whole copy of the data: on a CPU, the first alone.
+    """Returns the devices for work that needs a whole copy of the data on each: on a CPU, the first alone.
 
     The cores of a CPU read from one memory, where copies cost more time than they save.
     """
