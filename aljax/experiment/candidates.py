@@ -134,12 +134,6 @@ def recipes_of(offer: Offer, acquired: np.ndarray) -> Arrays:
     return {**offer.recipes._asdict(), "images": images}
 
 
-def ties_of(chosen: Selections) -> int | None:
-    """Returns how many images tied at the cut of the uncertainty selection; None of an older file."""
-    ties = chosen.details.get("ties/uncertainty")
-    return None if ties is None else int(ties)
-
-
 def passed(study: Study, chosen: Selections) -> files.Record:
     """What a stream's line tells beside the others': the images seen and queried."""
     if study.config["scenario"] != "stream":

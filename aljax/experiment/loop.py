@@ -119,7 +119,7 @@ def run_trial(
                 "subset_size": study.config["subset_size"],
                 **compared._asdict(),
                 **roles.recorded(study.config, cycle),
-                "ties": scenarios.ties_of(chosen),
+                "ties": selections.ties(chosen),
                 **measured,
                 **scenarios.passed(study, chosen),
                 **judged,

@@ -49,6 +49,7 @@ def opened(workdir: Path, config: Record, environment: Record) -> Iterator[None]
       InvalidInputError: if another process holds the lock, the stored config differs, or the directory
         cannot be written.
     """
+    new = not workdir.exists()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = (workdir / ".lock").open("a+b", buffering=0)
@@ -64,7 +65,22 @@ def opened(workdir: Path, config: Record, environment: Record) -> Iterator[None]
             raise InvalidInputError(
                 f"--workdir={workdir}: {error}; accepted: a folder that can be written"
             ) from error
-        yield
+        try:
+            yield
+        except InvalidInputError:
+            if new:
+                _withdraw(workdir)
+            raise
+
+
+def _withdraw(workdir: Path) -> None:
+    """Removes a run directory in which nothing was selected: what `_begin` wrote, and the empty folder."""
+    if any(workdir.glob("selections/*/*")):
+        return
+    with contextlib.suppress(OSError):  # then it stays, and the same command goes on in it
+        for name in ("config.json", "cycles.jsonl", *SIDE_FILES, DIAGNOSTICS, ".lock"):
+            (workdir / name).unlink(missing_ok=True)
+        workdir.rmdir()
 
 
 def _take(lock: IO[bytes], workdir: Path) -> None:

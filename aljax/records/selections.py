@@ -34,6 +34,12 @@ def offered(chosen: Selections) -> int:
     return len(chosen.details.get("arrivals", chosen.subset))
 
 
+def ties(chosen: Selections) -> int | None:
+    """Returns the images tied at the cut of the uncertainty selection; None where they were not counted."""
+    counted = chosen.details.get("ties/uncertainty")
+    return None if counted is None else int(counted)
+
+
 def path_of(workdir: Path, trial: int, cycle: int) -> Path:
     """Returns the path of the selections of one cycle."""
     return places.file_of(workdir / "selections", trial, cycle)

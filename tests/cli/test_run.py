@@ -79,6 +79,7 @@ CASES = {
 def test_refusals(case, tmp_path):
     arguments, message = CASES[case]
     assert message in refusal(launch(*arguments, f"--workdir={tmp_path / 'run'}"))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ import pytest
 
 from aljax.errors import InvalidInputError, RunError
 from aljax.runtime import mesh
-from aljax.strategies.registry import OF_ONE_MODEL, View, digest, find, needs_of, select
+from aljax.scoring import GAP, LOGARITHM
+from aljax.strategies.base import OF_ONE_MODEL, View
+from aljax.strategies.registry import digest, find, needs_of, scale_of, select
 
 KEY = jax.random.key(0)
 ACCEPTED = r"accepted: budget=2 positions from 0 to 3, each once, as integers$"
@@ -61,6 +63,27 @@ def test_it_may_say_what_it_needs(own):
         "from aljax.strategies import needs\n@needs('features')\ndef pick(key, view, budget): return [0, 1]"
     )
     assert needs_of(find(own(text))) == {"features"}
+
+
+def test_it_may_score_on_a_scale_and_draw_ties_as_ours_do(own):
+    text = (
+        "import jax\n"
+        "from aljax.scoring import GAP\n"
+        "from aljax.strategies import highest, needs, scored\n"
+        "@needs('log_probs')\n"
+        "@scored(GAP)\n"
+        "def pick(key, view, budget):\n"
+        "    first, second = jax.lax.top_k(view.log_probs, 2)[0].T\n"
+        "    return highest(key, second - first, budget)\n"
+    )
+    name = own(text)
+    assert scale_of(find(name)) is GAP
+    assert choose(name).ties == 4
+    assert choose(name).note == "2 of the 2 images were drawn among 4 of equal score"
+
+
+def test_one_that_declares_no_scale_is_taken_to_score_on_that_of_a_logarithm(own):
+    assert scale_of(find(own("def pick(key, view, budget): return [0, 1]"))) is LOGARITHM
 
 
 @pytest.mark.parametrize(
