@@ -14,5 +14,5 @@ def get_config() -> ConfigDict:
     config = study("digits")
     config.trials = 3  # that it takes minutes
     config.ensemble = 3  # bald and vote_entropy ask several models
-    config.compare = ("all",)
+    config.compare = ("all",)  # every strategy that aljax has
     return config
