@@ -5,7 +5,6 @@ In cycle 1, while there is no model, every scenario draws from the pool.
 Shapes: M images offered in a cycle, B the budget, Q <= B images queried.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -195,4 +194,4 @@ def show(study: Study, chosen: Selections, folder: Path) -> None:
                 **{name: round(x, 4) if type(x) is float else x for name, x in recipe.items()},
             }
         )
-    files.write(folder / "queries.jsonl", b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    files.write(folder / "queries.jsonl", b"".join(map(files.encoded, lines)))

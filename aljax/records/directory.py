@@ -17,7 +17,8 @@ from absl import logging
 from aljax.config import flatten
 from aljax.errors import InvalidInputError, RunError
 from aljax.records import selections
-from aljax.records.files import PARTIAL, Record, append, encoded, read_lines, write
+from aljax.records.files import PARTIAL, Record, append, encoded, read, read_lines, write
+from aljax.records.lines import parsed
 from aljax.records.places import Place, place_of, shortened
 
 # In config.json: versions and device, which may differ when a run is continued.
@@ -131,10 +132,12 @@ def _as_json(value: Record) -> Record:
 
 def _stored_config(path: Path) -> Record:
     try:
-        stored = json.loads(path.read_bytes())
+        stored = parsed(read(path))
         if missing := [name for name in ENVIRONMENT if name not in stored]:
             raise ValueError(f"it lacks {missing[0]!r}")
-    except (OSError, ValueError, TypeError) as error:
+        if not isinstance(stored, dict):
+            raise ValueError("it is not a JSON object")
+    except (ValueError, TypeError) as error:
         raise InvalidInputError(f"{path}: is not a config that aljax wrote ({error})") from error
     return stored
 

@@ -1,14 +1,13 @@
 """Durable file writes: atomic replacement (temporary file, fsync, rename), and appends with fsync."""
 
-import json
 import os
-import tempfile
+import secrets
 from pathlib import Path
-from typing import Any
 
 from aljax.errors import InvalidInputError, RunError
+from aljax.records.lines import Record, decoded, encoded
 
-Record = dict[str, Any]
+__all__ = ["PARTIAL", "Record", "append", "encoded", "read", "read_lines", "write"]
 
 PARTIAL = ".partial-"  # begins the name of a file that is not complete yet
 
@@ -16,26 +15,33 @@ PARTIAL = ".partial-"  # begins the name of a file that is not complete yet
 def read_lines(path: Path) -> tuple[list[Record], int]:
     """Reads the records of a .jsonl file, and counts the bytes that they take up.
 
-    A last line that was not written to its end is left out of both.
+    A last line that was not written to its end is left out of both; a file that is missing has no lines.
 
     Raises:
-      InvalidInputError: if another line is not a JSON object, naming the file and the line.
+      InvalidInputError: if the file cannot be read, or a line is not as it was written, naming both.
     """
-    content = path.read_bytes() if path.exists() else b""
-    raw = content.splitlines(keepends=True)
+    *whole, _ = (read(path) if os.path.lexists(path) else b"").split(b"\n")
     records, length = [], 0
-    for number, line in enumerate(raw, start=1):
+    for number, line in enumerate(whole, start=1):
         try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if not (isinstance(record, dict) and line.endswith(b"\n")):
-            if number == len(raw):
-                break
-            raise InvalidInputError(f"{path}:{number}: damaged; accepted: a line as aljax wrote it")
-        records.append(record)
-        length += len(line)
+            records.append(decoded(line + b"\n"))
+        except ValueError as error:
+            reason = f"damaged ({error}); accepted: a line as aljax wrote it"
+            raise InvalidInputError(f"{path}:{number}: {reason}") from error
+        length += len(line) + 1
     return records, length
+
+
+def read(path: Path) -> bytes:
+    """Returns the content of a file; raises InvalidInputError if it is none, or cannot be read."""
+    try:
+        if not path.is_file() and path.exists():  # a pipe would be waited for
+            raise InvalidInputError(f"{path}: is not a regular file; accepted: a file that can be read")
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(
+            f"{path}: cannot be read ({error.strerror}); accepted: a file that can be read"
+        ) from error
 
 
 def append(path: Path, *added: Record) -> None:
@@ -68,16 +74,16 @@ def write(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=PARTIAL, delete=False) as file:
-            try:
+        partial = path.with_name(f"{PARTIAL}{secrets.token_hex(8)}")
+        try:
+            with open(partial, "xb") as file:  # with the rights that the umask leaves
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-                os.chmod(file.name, 0o644)
-                os.replace(file.name, path)
-            except OSError:
-                os.unlink(file.name)
-                raise
+            os.replace(partial, path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
         _sync_folder(path.parent)
     except OSError as error:
         raise RunError(f"{path}: could not be written ({error.strerror})") from error
@@ -89,8 +95,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def encoded(record: Record) -> bytes:
-    """Returns a record as its line."""
-    return (json.dumps(record, allow_nan=False) + "\n").encode()

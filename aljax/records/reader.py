@@ -1,7 +1,6 @@
 """Reads a run directory for a report: all that is there, and the names of what is missing."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,12 +9,20 @@ from aljax import __version__
 from aljax.errors import InvalidInputError
 from aljax.records import diagnostics
 from aljax.records.files import Record, read_lines
+from aljax.records.lines import parsed
 from aljax.records.places import Place, place_of
 
 LOGS = {
     "timings.jsonl": "no seconds per phase",
     "diagnostics.jsonl": "no distances, correlations or class counts",
     "pairs.jsonl": "",  # only runs that compare several strategies have it
+}
+
+
+NEEDED = {  # fields that the report reads in each line
+    "timings.jsonl": (),
+    "diagnostics.jsonl": ("distance", "radius", "spearman", "classes", "entropy"),
+    "pairs.jsonl": ("a", "b", "C"),
 }
 
 
@@ -39,7 +46,7 @@ def load(path: Path) -> Run:
       InvalidInputError: if it has no readable config.json, or a line of its cycles.jsonl is damaged.
     """
     try:
-        config = json.loads((path / "config.json").read_bytes())
+        config = parsed((path / "config.json").read_bytes())
         needed = ("trials", "cycles", "budget", "subset_size", "uncertainty", "diversity", "dataset")
         for name in needed:
             if not isinstance(config, dict) or name not in config:
@@ -91,6 +98,9 @@ def _log(path: Path, done: set[Place]) -> tuple[list[Record], str]:
         lines, _ = read_lines(path)
     except InvalidInputError as error:
         return [], str(error).removeprefix(f"{path}:")
+    for number, line in enumerate(lines, start=1):
+        if lacking := [name for name in NEEDED[path.name] if name not in line]:
+            return [], f"{number}: lacks {lacking[0]!r}"
     known = [line for line in lines if place_of(line) in done]
     if not path.exists():
         return [], "missing"

@@ -1,6 +1,5 @@
 """Checks a run directory: every file by itself, and all of them against each other."""
 
-import json
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from aljax.errors import InvalidInputError
 from aljax.records import checkpoints, consistency, files, places, selections, summary
 from aljax.records.directory import DIAGNOSTICS, DIGESTS, ENVIRONMENT
 from aljax.records.files import Record
+from aljax.records.lines import parsed
 from aljax.records.places import Place
 from aljax.scenarios import stopping
 
@@ -60,7 +60,7 @@ def problems(workdir: Path) -> Iterator[str]:
 
 def _checked_config(path: Path) -> Record:
     """Loads the config of a run, and checks every field; JSON's lists are tuples in a config."""
-    stored = json.loads(path.read_bytes())
+    stored = parsed(files.read(path))
     config = {name: value for name, value in stored.items() if name not in (*ENVIRONMENT, *DIGESTS)}
     for group in (config, *(value for value in config.values() if isinstance(value, dict))):
         group |= {name: tuple(value) for name, value in group.items() if isinstance(value, list)}

@@ -328,8 +328,9 @@ def sources(workdir):
 
 
 def reason(workdir):
-    path = workdir / "cycles.jsonl"
-    path.write_bytes(path.read_bytes().replace(b"labels: 40 of", b"labels: 41 of"))
+    lines = lines_of(workdir)
+    lines[1]["stopped"] = lines[1]["stopped"].replace("labels: 40 of", "labels: 41 of")
+    files.write(workdir / "cycles.jsonl", b"".join(map(files.encoded, lines)))
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,10 @@ def line(trial, cycle):
     return {"trial": trial, "cycle": cycle, "C": 0.1 + 0.2}
 
 
+def of(trial, cycle):
+    return files.encoded(line(trial, cycle)).removesuffix(b"\n")
+
+
 def places_in(path):
     return [(line["trial"], line["cycle"]) for line in files.read_lines(path)[0]]
 
@@ -92,12 +96,12 @@ def test_the_line_of_a_cycle_is_put_in_the_place_of_the_one_before(tmp_path):
         (2, b'{"trial": 0, "cyc', r"cycles\.jsonl:2: damaged"),
         (1, b"[]", r"cycles\.jsonl:1: damaged"),
         (2, b"", r"cycles\.jsonl:2: damaged"),
-        (
-            2,
-            b'{"trial": 1, "cycle": 1}',
-            r"cycles\.jsonl:2: is of trial 1, cycle 1; expected: trial 0, cycle 2",
-        ),
-        (3, b'{"trial": 1, "cycle": 3}', r"cycles\.jsonl:3: is of trial 1, cycle 3"),
+        (3, b'{"trial": 1, "cycle": 1}', r"cycles\.jsonl:3: damaged \(it does not end with a checksum"),
+        (2, of(1, 1), r"cycles\.jsonl:2: is of trial 1, cycle 1; expected: trial 0, cycle 2"),
+        (3, of(1, 3), r"cycles\.jsonl:3: is of trial 1, cycle 3"),
+        (3, of(1, 1).replace(b'"C": 0.3', b'"C": 0.4'), r"cycles\.jsonl:3: damaged \(its checksum differs"),
+        (1, of(0, 1.0), r"cycles\.jsonl:1: damaged \(cycle is 1\.0, not a whole number"),
+        (1, of(False, 1), r"cycles\.jsonl:1: damaged \(trial is False, not a whole number"),
     ],
 )
 def test_a_damaged_line_stops_the_run_and_nothing_is_overwritten(cycles, number, content, message):
@@ -133,7 +137,7 @@ def test_more_lines_than_planned(cycles):
 @given(st.binary(max_size=80), st.integers(0, 3))
 def test_any_bytes_are_read_or_refused(tmp_path_factory, content, whole_lines):
     path = tmp_path_factory.mktemp("fuzz") / "cycles.jsonl"
-    path.write_bytes(b'{"trial": 0}\n' * whole_lines + content)
+    path.write_bytes(files.encoded({"trial": 0}) * whole_lines + content)
     with contextlib.suppress(InvalidInputError):
         lines, length = files.read_lines(path)
         assert len(lines) >= whole_lines
@@ -333,13 +337,13 @@ from pathlib import Path
 from aljax.records import files
 from aljax.errors import RunError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+resource.setrlimit(resource.RLIMIT_FSIZE, (170, 170))
 path = Path(sys.argv[1])
 try:
     if sys.argv[2] == "append":
         files.append(path, {"trial": 0, "cycle": 3, "C": 0.25})
     else:
-        files.write(path, b"x" * 200)
+        files.write(path, b"x" * 300)
 except RunError as error:
     print(error)
 """
@@ -352,7 +356,7 @@ def test_a_full_disk_loses_nothing(tmp_path, how):
     files.append(path, {"trial": 0, "cycle": 1, "C": 0.125})
     files.append(path, {"trial": 0, "cycle": 2, "C": 0.125})
     before = path.read_bytes()
-    assert len(before) < 100
+    assert len(before) < 170
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     run = subprocess.run(
         [sys.executable, "-c", FULL, str(path), how],

@@ -1,4 +1,3 @@
-import json
 import os
 import subprocess
 import sys
@@ -78,9 +77,9 @@ def found(run):
 
 
 def rewrite(path, number, **changes):
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines, _ = files.read_lines(path)
     lines[number - 1] |= changes
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    path.write_bytes(b"".join(map(files.encoded, lines)))
 
 
 def reselect(run, **changes):

@@ -375,12 +375,12 @@ def test_a_folder_that_is_no_run_is_refused_in_one_line(run, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     strange = tmp_path / "strange"
     shutil.copytree(run, strange)
-    (strange / "cycles.jsonl").write_text('{"trial": 0, "cycle": "one"}\n')
+    (strange / "cycles.jsonl").write_bytes(files.encoded({"trial": 0, "cycle": 1, "labeled": "ten"}))
     for path, message in (
         (tmp_path / "none", "none: no config.json (No such file or directory); accepted: a run directory"),
         (tmp_path / "empty", "empty: no config.json"),
         (broken, "config.json: not a config that aljax wrote (it lacks 'trials')"),
-        (strange, "cycles.jsonl:1: cycle is 'one'; accepted: a number"),
+        (strange, "cycles.jsonl:1: labeled is 'ten'; accepted: a number"),
     ):
         assert command.main([str(path)]) == 2
         said = capsys.readouterr().err.strip()
