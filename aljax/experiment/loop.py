@@ -5,6 +5,7 @@ before, record how far they agree, label the uncertainty batch (or what `config.
 train afresh on all labels, evaluate. In cycle 1 there is no model, and all selections are random.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -86,8 +87,11 @@ def run_trial(
                 progress = fit(study, validation.trained_on(pools, held), trial, watch)
                 clock.lap("recover")
             chosen = select(study, pools[-1], held, progress, trial, cycle, clock)
+            if cycle <= len(lines):
+                check_made_again(path, lines[cycle - 1], chosen)
             scenarios.show(study, chosen, path.with_suffix(""))
             selections.save(path, chosen)
+        digest = selections.digest(path)
         try:
             compared = agreement.measured(chosen.uncertainty, chosen.diversity, selections.offered(chosen))
             study, images = scenarios.label(study, pools[-1], chosen, cycle)
@@ -98,7 +102,7 @@ def run_trial(
         pools.append(images)
         held = validation.held_out(study, pools, held, trial)
         if cycle <= len(lines):
-            check_recorded(path, lines[cycle - 1], compared)
+            check_recorded(path, lines[cycle - 1], compared, digest)
             progress = None
         else:
             clock.lap("record")
@@ -120,6 +124,7 @@ def run_trial(
                 **compared._asdict(),
                 **roles.recorded(study.config, cycle),
                 "ties": selections.ties(chosen),
+                "selections_sha256": digest,
                 **measured,
                 **scenarios.passed(study, chosen),
                 **judged,
@@ -132,12 +137,25 @@ def run_trial(
             return
 
 
-def check_recorded(path: Path, line: files.Record, compared: agreement.Agreement) -> None:
-    """Refuses selections that are not those which a line of cycles.jsonl is about."""
+def check_recorded(path: Path, line: files.Record, compared: agreement.Agreement, digest: str) -> None:
+    """Raises InvalidInputError if a selections file is not the one that a line of cycles.jsonl is about."""
     if line.get("overlap") != compared.overlap:
         raise InvalidInputError(
             f"{path}: the selections share {compared.overlap} images, and cycles.jsonl says "
             f"{line.get('overlap')}; accepted: the file of this run"
+        )
+    if line.get("selections_sha256") != digest:
+        raise InvalidInputError(
+            f"{path}: its SHA-256 is {digest[:16]}, and cycles.jsonl says "
+            f"{str(line.get('selections_sha256'))[:16]}; accepted: the file of this run"
+        )
+
+
+def check_made_again(path: Path, line: files.Record, chosen: selections.Selections) -> None:
+    """Raises RunError if selections that were missing or damaged do not come out as they were recorded."""
+    if hashlib.sha256(selections.content(chosen)).hexdigest() != line.get("selections_sha256"):
+        raise RunError(
+            f"{path}: missing or damaged, and made again it is not what cycles.jsonl says; it was not written"
         )
 
 

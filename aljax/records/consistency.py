@@ -60,7 +60,7 @@ def cycle(workdir: Path, number: int, line: Record, config: Config, labeled: Lab
     labeled |= {(line["cycle"], image) for image in taken} if scenario == "synthesis" else set(taken)
     measured = agreement.measured(chosen.uncertainty, chosen.diversity, len(offered))._asdict()
     expected = {**measured, "labeled": len(labeled), "budget": config["budget"], "subset_size": size}
-    expected["ties"] = selections.ties(chosen)
+    expected |= {"ties": selections.ties(chosen), "selections_sha256": selections.digest(path)}
     if config["scenario"] == "stream":
         expected |= {"seen": len(offered), "queried": count}
     for name, value in expected.items():

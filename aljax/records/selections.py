@@ -1,5 +1,6 @@
 """The selections of one cycle, and the file that holds them."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,12 +46,26 @@ def path_of(workdir: Path, trial: int, cycle: int) -> Path:
     return places.file_of(workdir / "selections", trial, cycle)
 
 
-def save(path: Path, selections: Selections) -> None:
-    """Writes the selections of one cycle; equal selections give equal bytes."""
+def content(selections: Selections) -> bytes:
+    """Returns the content of the file of some selections; equal selections give equal bytes."""
     stored = selections._asdict()
     for group in GROUPS:
         stored |= {f"{group}/{name}": array for name, array in stored.pop(group).items()}
-    files.write(path, arrays.packed(stored))
+    return arrays.packed(stored)
+
+
+def save(path: Path, selections: Selections) -> None:
+    """Writes the selections of one cycle."""
+    files.write(path, content(selections))
+
+
+def digest(path: Path) -> str:
+    """Returns the SHA-256 of a selections file, by which the cycle's line knows it; "" without the file.
+
+    Raises:
+      InvalidInputError: if it cannot be read.
+    """
+    return hashlib.sha256(files.read(path)).hexdigest() if path.exists() else ""
 
 
 def load(path: Path) -> Selections | None:

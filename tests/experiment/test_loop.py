@@ -241,6 +241,9 @@ def test_selections_of_another_run_are_refused(small, finished, tmp_path):
         InvalidInputError, match=r"cycle-02\.npz: the selections share 20 images, and cycles\.jsonl says"
     ):
         experiment.run(small, workdir)
+    selections.save(path, chosen._replace(scores=chosen.scores + 1))
+    with pytest.raises(InvalidInputError, match=r"cycle-02\.npz: its SHA-256 is \w{16}, and cycles\.jsonl"):
+        experiment.run(small, workdir)
     shutil.copy(selections.path_of(workdir, 1, 1), path)
     with pytest.raises(
         InvalidInputError, match=r"cycle-02\.npz: a batch holds an image that is already labeled"

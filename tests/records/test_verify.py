@@ -43,7 +43,8 @@ def run(tmp_path):
             selections.save(selections.path_of(tmp_path, trial, cycle), chosen)
             line = {"trial": trial, "cycle": cycle, "labeled": 4 * cycle, "budget": 4, "subset_size": 10}
             compared = agreement.compare(chosen.uncertainty, chosen.diversity, 10)._asdict()
-            line |= compared
+            digest = selections.digest(selections.path_of(tmp_path, trial, cycle))
+            line |= {**compared, "selections_sha256": digest}
             line |= {"accuracy": 0.5, "test_loss": 1.0, "train_loss": 0.5, "retries": 0}
             lines.append(line)
             files.append(tmp_path / "timings.jsonl", {"trial": trial, "cycle": cycle, "train": 1.0})
@@ -184,6 +185,10 @@ DAMAGE = {
     "labeled before": (
         lambda run: reselect(run, subset=selections.load(selections.path_of(run, 3, 1)).subset),
         "cycle-02.npz: 4 images of the sub-pool were labeled before",
+    ),
+    "other scores": (
+        lambda run: reselect(run, scores=np.zeros(10, np.float32)),
+        "cycles.jsonl:2: selections_sha256 is ",
     ),
     "scores": (
         lambda run: reselect(run, scores=np.full(10, np.nan, np.float32)),
