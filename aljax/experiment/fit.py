@@ -45,7 +45,8 @@ def fit(
     cycle = len(pools)
     folder = study.workdir / "checkpoints" / f"trial-{trial:02d}{part}"
     fresh = fresh_weights(study, trial, cycle, 0, part)
-    progress = checkpoints.latest(folder, cycle, like=fresh)
+    owner = checkpoints.training(study.identity, folder, cycle, pools[-1].labeled)
+    progress = checkpoints.latest(folder, owner, like=fresh)
     if progress is None and study.config["warm_start"] and cycle > 1:
         before = before or fit(study, pools[:-1], trial, watch)
         progress = fresh._replace(state=ensemble.restarted(before.state, recipe=study.recipe))
@@ -93,6 +94,7 @@ def fit_on(
     A checkpoint holds what training left; where the statistics of batch normalization are recomputed, they
     are whenever it is read.
     """
+    owner = checkpoints.training(study.identity, folder, cycle, images.labeled)
     everywhere = mesh.everywhere(study.mesh)
     labeled, num_labeled = jax.device_put(
         (pool.padded(images, capacity(study)), np.int32(len(images.labeled))), everywhere
@@ -129,7 +131,7 @@ def fit_on(
         overdue = time.monotonic() - saved > 60 * study.config["checkpoint_minutes"]
         if stop or (overdue and progress.epoch < epochs):
             report()
-            checkpoints.save(folder, cycle, progress)
+            checkpoints.save(folder, owner, progress)
             saved = time.monotonic()
         if stop:
             raise Interrupted(
@@ -139,7 +141,7 @@ def fit_on(
             )
     if progress.epoch > start.epoch:
         report()
-        checkpoints.save(folder, cycle, progress)
+        checkpoints.save(folder, owner, progress)
     if not study.recipe.precise_bn:
         return progress
     state = statistics.recomputed(

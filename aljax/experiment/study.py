@@ -41,6 +41,7 @@ class Study(NamedTuple):
     key: jax.Array
     ids: tuple[str, ...]  # of the N images of the train split
     class_names: tuple[str, ...]
+    identity: str  # of the config and the data, by which checkpoints know their run
 
 
 def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
@@ -83,6 +84,7 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
         key=jax.random.key(config["seed"]),
         ids=dataset.train.ids,
         class_names=dataset.class_names,
+        identity=records.identity(workdir),
     )
 
 

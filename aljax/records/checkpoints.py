@@ -1,11 +1,12 @@
 """Checkpoints inside a cycle, from which interrupted training goes on.
 
-A checkpoint is one vector, written by orbax into a folder. The folder's name holds the cycle, the
-attempt and the epoch, and ends in the vector's SHA-256, by which damage is recognized.
+A checkpoint is one vector and the training that it belongs to, written by orbax into a folder. The folder's
+name holds the cycle, the attempt and the epoch, and ends in a SHA-256 of all of these, by which damage is
+recognized. One of another training, or a copy from another run, is not used.
 """
 
 import contextlib
-import hashlib
+import json
 import re
 import shutil
 from pathlib import Path
@@ -15,8 +16,19 @@ import numpy as np
 from absl import logging
 
 from aljax.errors import RunError, first_line
+from aljax.records.lines import digest
 
 NAME = re.compile(r"cycle-(\d+)-attempt-(\d+)-epoch-(\d+)-([0-9a-f]{16})")
+OURS = re.compile(rf"(removed-)?{NAME.pattern}(\.orbax-checkpoint-tmp.*)?")  # also what a killed process left
+
+
+class Training(NamedTuple):
+    """The training that a checkpoint belongs to."""
+
+    run: str  # digest of the config and the data, as `directory.identity` returns it
+    part: str  # the folder of its checkpoints: "trial-00", or "trial-00-fold-1" beside the main training
+    cycle: int
+    labeled: str  # digest of the images that it trains on
 
 
 class Progress(NamedTuple):
@@ -32,7 +44,12 @@ class Damaged(Exception):
     """Reports a checkpoint whose content is not what was written."""
 
 
-def save(folder: Path, cycle: int, progress: Progress) -> None:
+def training(run: str, folder: Path, cycle: int, labeled: np.ndarray) -> Training:
+    """Returns the training of a cycle on the images `labeled` [n], with its checkpoints in `folder`."""
+    return Training(run, folder.name, cycle, digest(np.asarray(labeled, np.int64).tobytes()))
+
+
+def save(folder: Path, owner: Training, progress: Progress) -> None:
     """Writes a checkpoint into `folder`, and then removes the older ones there.
 
     Raises:
@@ -43,11 +60,13 @@ def save(folder: Path, cycle: int, progress: Progress) -> None:
     from jax.flatten_util import ravel_pytree
 
     vector = np.asarray(ravel_pytree(jax.device_get((progress.state, progress.metrics)))[0])
-    name = f"cycle-{cycle:02d}-attempt-{progress.attempt}-epoch-{progress.epoch:04d}-{_digest(vector)}"
-    path = folder.absolute() / name
+    text = json.dumps(owner).encode()
+    stem = f"cycle-{owner.cycle:02d}-attempt-{progress.attempt}-epoch-{progress.epoch:04d}"
+    path = folder.absolute() / f"{stem}-{_checksum(stem, text, vector)}"
+    content = {"vector": vector, "training": np.frombuffer(text, np.uint8)}
     try:
         with ocp.PyTreeCheckpointer() as checkpointer:
-            checkpointer.save(path, {"vector": vector}, force=True)
+            checkpointer.save(path, content, force=True)
     except Exception as error:  # orbax wraps the system's errors in its own, of several kinds
         reason = re.search(r": ([^:]+) \[os_error_code", str(error))
         raise RunError(
@@ -56,19 +75,28 @@ def save(folder: Path, cycle: int, progress: Progress) -> None:
     _remove_all_but(path)
 
 
-def latest(folder: Path, cycle: int, like: Progress) -> Progress | None:
-    """Loads the newest intact checkpoint of `cycle` in `folder`, with shapes as in `like`; else None."""
+def latest(folder: Path, owner: Training, like: Progress) -> Progress | None:
+    """Loads the newest checkpoint of a training in `folder`, with shapes as in `like`; else None.
+
+    One that is damaged, or of another training, is logged.
+    """
     import jax.numpy as jnp
     from jax.flatten_util import ravel_pytree
 
     template, unravel = ravel_pytree((like.state, like.metrics))
-    found = [(NAME.fullmatch(path.name), path) for path in folder.glob("cycle-*")]
     named = [
-        (int(match[2]), int(match[3]), path) for match, path in found if match and int(match[1]) == cycle
+        (int(match[2]), int(match[3]), path)
+        for path in folder.glob("cycle-*")
+        if (match := NAME.fullmatch(path.name)) and int(match[1]) == owner.cycle
     ]
     for attempt, epoch, path in sorted(named, reverse=True):
         try:
-            vector = read(path)
+            found, vector = read(path)
+            if different := [
+                name for name in Training._fields if getattr(found, name) != getattr(owner, name)
+            ]:
+                logging.warning("%s: of another training, and not used (%s differs)", path, different[0])
+                continue
             if vector.shape != template.shape:
                 raise Damaged(f"it holds {vector.size} numbers, not {template.size}")
             _remove_all_but(path)  # the remains of a killed process
@@ -78,8 +106,8 @@ def latest(folder: Path, cycle: int, like: Progress) -> Progress | None:
     return None
 
 
-def read(path: Path) -> np.ndarray:
-    """Loads the vector of one checkpoint.
+def read(path: Path) -> tuple[Training, np.ndarray]:
+    """Loads the training that one checkpoint belongs to, and its vector.
 
     Raises:
       Damaged: if it cannot be read, or its checksum is not the one in its name.
@@ -87,23 +115,29 @@ def read(path: Path) -> np.ndarray:
     import orbax.checkpoint as ocp
 
     try:
+        if path.is_symlink():
+            raise Damaged("it is a link")
         with ocp.PyTreeCheckpointer() as checkpointer:
-            vector = np.asarray(checkpointer.restore(path.absolute())["vector"])
+            content = checkpointer.restore(path.absolute())
+        vector, text = np.asarray(content["vector"]), np.asarray(content["training"]).tobytes()
+        owner = Training(*json.loads(text))
     except Exception as error:  # a damaged file makes orbax raise almost anything
         raise Damaged(first_line(error)) from error
-    match = NAME.fullmatch(path.name)
-    if match is None or _digest(vector) != match[4]:
+    stem, _, checksum = path.name.rpartition("-")
+    if _checksum(stem, text, vector) != checksum:
         raise Damaged("its checksum differs")
-    return vector
+    return owner, vector
 
 
 def _remove_all_but(kept: Path) -> None:
+    """Removes the other checkpoints beside one, complete or not; nothing else, and follows no link."""
     for other in kept.parent.iterdir():
-        if other.name == kept.name:
+        if other.name == kept.name or other.is_symlink() or not OURS.fullmatch(other.name):
             continue
         with contextlib.suppress(OSError):
-            shutil.rmtree(other.rename(other.with_name(f"removed-{other.name}")))
+            removed = other.with_name(f"removed-{other.name.removeprefix('removed-')}")
+            shutil.rmtree(other.rename(removed))
 
 
-def _digest(vector: np.ndarray) -> str:
-    return hashlib.sha256(vector.tobytes()).hexdigest()[:16]
+def _checksum(stem: str, text: bytes, vector: np.ndarray) -> str:
+    return digest(b"".join((stem.encode(), text, vector.dtype.str.encode(), vector.tobytes())))

@@ -18,11 +18,14 @@ from aljax.config import flatten
 from aljax.errors import InvalidInputError, RunError
 from aljax.records import selections
 from aljax.records.files import PARTIAL, Record, append, encoded, read, read_lines, write
-from aljax.records.lines import parsed
+from aljax.records.lines import digest, parsed
 from aljax.records.places import Place, place_of, shortened
 
 # In config.json: versions and device, which may differ when a run is continued.
 ENVIRONMENT = ("versions", "device")
+
+# In config.json: the only fields in which the parts of a joined run may differ.
+OF_A_PART = ("trials", "first_trial")
 
 # Files with lines of each cycle, written before the line of cycles.jsonl that completes it.
 SIDE_FILES = ("timings.jsonl", "pairs.jsonl")
@@ -160,13 +163,13 @@ def _check_same_config(path: Path, stored: Record, config: Record, environment: 
         logging.warning("%s: this run was started with %s, and goes on with %s", path, before, environment)
 
 
-def check_same(workdir: Path, field: str, digest: str) -> None:
+def check_same(workdir: Path, field: str, value: str) -> None:
     """Stores a digest in config.json; refuses another one later on.
 
     Args:
       workdir: the run directory.
       field: a key of `DIGESTS`.
-      digest: in hexadecimal digits.
+      value: the digest, in hexadecimal digits.
 
     Raises:
       InvalidInputError: if the run was begun with another: its results would not go together.
@@ -174,12 +177,23 @@ def check_same(workdir: Path, field: str, digest: str) -> None:
     path = workdir / "config.json"
     stored = _stored_config(path)
     if field not in stored:
-        write(path, (json.dumps({**stored, field: digest}, indent=2) + "\n").encode())
-    elif stored[field] != digest:
+        write(path, (json.dumps({**stored, field: value}, indent=2) + "\n").encode())
+    elif stored[field] != value:
         raise InvalidInputError(
-            f"{path}: {DIGESTS[field]} has changed since the run was begun ({field} is {digest[:12]}, was "
+            f"{path}: {DIGESTS[field]} has changed since the run was begun ({field} is {value[:12]}, was "
             f"{str(stored[field])[:12]}); accepted: the same as then, or another --workdir"
         )
+
+
+def identity(workdir: Path) -> str:
+    """Returns a digest of the config and the data of a run, alike for parts that `join` can join.
+
+    Raises:
+      InvalidInputError: if config.json cannot be read.
+    """
+    stored = _stored_config(workdir / "config.json")
+    own = {name: value for name, value in stored.items() if name not in (*ENVIRONMENT, *OF_A_PART)}
+    return digest(json.dumps(own, sort_keys=True).encode())
 
 
 _ABSENT = object()

@@ -15,13 +15,12 @@ from typing import Any
 from aljax.config import flatten
 from aljax.errors import InvalidInputError, RunError
 from aljax.records import files, reader, verify
-from aljax.records.directory import ENVIRONMENT
+from aljax.records.directory import ENVIRONMENT, OF_A_PART
 from aljax.records.reader import Run
 
 OF_ALL_TRIALS = ("selections", "chosen", "checkpoints", "tensorboard")  # folders with one of each trial
 OF_THE_FIRST = ("gallery",)
 NEW = "a new folder, named before the run directories"
-OF_A_PART = ("trials", "first_trial")  # in config.json: the only fields in which the parts may differ
 
 
 def join(out: Path, parts: Sequence[Path], finish: Callable[[Path], object]) -> list[str]:

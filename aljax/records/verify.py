@@ -7,7 +7,7 @@ from typing import Any
 from aljax import agreement
 from aljax.config import check
 from aljax.errors import InvalidInputError
-from aljax.records import checkpoints, consistency, files, places, selections, summary
+from aljax.records import checkpoints, consistency, directory, files, places, selections, summary
 from aljax.records.directory import DIAGNOSTICS, DIGESTS, ENVIRONMENT
 from aljax.records.files import Record
 from aljax.records.lines import parsed
@@ -124,12 +124,20 @@ def _pairs(workdir: Path, lines: Sequence[Record]) -> Iterator[str]:
 
 
 def _checkpoints(workdir: Path) -> Iterator[str]:
-    for checkpoint in sorted(workdir.glob("checkpoints/trial-*/cycle-*")):
+    """Checks each complete checkpoint by itself, and that it belongs to this run, trial and cycle."""
+    found = sorted(workdir.glob("checkpoints/trial-*/cycle-*"))
+    complete = {path: match for path in found if (match := checkpoints.NAME.fullmatch(path.name))}
+    if not complete:
+        return
+    run = directory.identity(workdir)
+    for path, match in complete.items():
         try:
-            if checkpoints.NAME.fullmatch(checkpoint.name):  # else it was never complete
-                checkpoints.read(checkpoint)
+            owner, _ = checkpoints.read(path)
         except checkpoints.Damaged as error:
-            yield f"{checkpoint}: damaged ({error})"
+            yield f"{path}: damaged ({error})"
+            continue
+        if (owner.run, owner.part, owner.cycle) != (run, path.parent.name, int(match[1])):
+            yield f"{path}: is of another training ({owner.part}, cycle {owner.cycle}, run {owner.run})"
 
 
 def _summary(workdir: Path, lines: Sequence[Record]) -> Iterator[str]:
