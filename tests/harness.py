@@ -12,7 +12,7 @@ import numpy as np
 
 from aljax import agreement
 from aljax.config import study
-from aljax.records import diagnostics, files
+from aljax.records import diagnostics, files, manifest, selections, summary
 from aljax.records import directory as records
 
 ROOT = Path(__file__).parents[1]
@@ -175,6 +175,61 @@ def make_run(
         seconds = {"score": 0.5, "select": 0.25, "train": float(cycle), "evaluate": 0.25}
         files.append(path / "timings.jsonl", {"trial": trial, "cycle": cycle, **seconds})
     return path
+
+
+def finished_run(path):
+    """Makes a finished run directory of two trials and two cycles, in which nothing is wrong."""
+    rng = np.random.default_rng(0)
+    config = config_of("digits", trials=2, first_trial=3, cycles=2, budget=4, subset_size=10)
+    config["compare"] = ("learning_loss", "core_set")
+    with records.opened(path, config, {"versions": {}, "device": "1 x cpu"}):
+        pass
+    lines, pair_lines = [], []
+    for trial in (3, 4):
+        order = rng.permutation(100).astype(np.int32)
+        for cycle in (1, 2):
+            subset = np.sort(order[10 * cycle : 10 * cycle + 10])
+            scores = rng.normal(size=10).astype(np.float32)
+            best = subset[np.argsort(-scores)[:4]]
+            compared = {"learning_loss": best, "core_set": subset[:4]}
+            compared_scores = {"learning_loss": scores, "core_set": np.empty(0, np.float32)}
+            chosen = selections.Selections(
+                subset, best, subset[:4], best, scores, compared, compared_scores, {}
+            )
+            file = selections.path_of(path, trial, cycle)
+            selections.save(file, chosen)
+            line = {"trial": trial, "cycle": cycle, "labeled": 4 * cycle, "budget": 4, "subset_size": 10}
+            measured = agreement.compare(chosen.uncertainty, chosen.diversity, 10)._asdict()
+            line |= {**measured, "selections_sha256": selections.digest(file)}
+            line |= {"accuracy": 0.5, "test_loss": 1.0, "train_loss": 0.5, "retries": 0}
+            lines.append(line)
+            files.append(path / "timings.jsonl", {"trial": trial, "cycle": cycle, "train": 1.0})
+            _note(path, trial, cycle, chosen, rng)
+            pair = {"a": "learning_loss", "b": "core_set", **measured, "spearman": None}
+            pair_lines.append({"trial": trial, "cycle": cycle, **pair})
+            files.append(path / "pairs.jsonl", pair_lines[-1])
+            files.append(path / "cycles.jsonl", line)
+            files.write(path / f"chosen/trial-{trial:02d}/cycle-{cycle:02d}.csv", b"file,rank,score\n")
+    others = {"report.html": b"<html>", "figures/accuracy.png": b"png", "tensorboard/trial-03/events": b"e"}
+    for name, content in {**summary.contents(lines, pair_lines), **others}.items():
+        files.write(path / name, content)
+    manifest.write(path)
+    return path
+
+
+def _note(run, trial, cycle, chosen, rng):
+    """Writes the diagnostics of a cycle, and the gallery of the first trial's second."""
+    labels = rng.integers(0, 3, 10)
+    batches = {
+        name: np.searchsorted(chosen.subset, getattr(chosen, name)) for name in ("uncertainty", "diversity")
+    }
+    space = diagnostics.geometry(rng.normal(size=(10, 2)), np.zeros((1, 2))) if cycle > 1 else None
+    measured = diagnostics.measure(labels, batches, 3, space=space, scores=chosen.scores)
+    records.put(run / "diagnostics.jsonl", {"trial": trial, "cycle": cycle, **measured})
+    if trial == 3 and space is not None:
+        kept = diagnostics.gallery(labels, *batches.values(), "abc", space=space, scores=chosen.scores)
+        images = np.zeros((len(kept.shown), 4, 4, 1), np.uint8)
+        files.write(diagnostics.path_of(run, trial, cycle), diagnostics.packed(kept._replace(images=images)))
 
 
 def events(path):

@@ -10,6 +10,7 @@ COMMANDS = {
     "run": "runs a study, or what is left of it",
     "report": "makes the report of a run, or lays several side by side",
     "verify": "checks every file of a run directory",
+    "repair": "makes derived files of a run directory again, and names what is lost",
     "join": "makes one run directory of trials that ran apart",
 }
 USAGE = "usage: aljax COMMAND [...]; aljax COMMAND --help tells more; aljax --version\n\n" + "\n".join(

@@ -9,12 +9,13 @@ from types import FrameType
 
 from absl import logging
 
-from aljax.errors import InvalidInputError, RunError
+from aljax.cli.guard import guarded, say
 
 DESCRIPTION = "Makes one run directory of trials that ran apart, as one command would have made it."
 STATUS = "Exit status: 0 done, 1 it could not be written, 2 the run directories do not go together."
 
 
+@guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="aljax join", description=DESCRIPTION, epilog=STATUS)
@@ -36,20 +37,11 @@ def _join(out: Path, parts: Sequence[Path]) -> int:
     from aljax.records.join import join
     from aljax.report import make, terminal
 
-    try:
-        for difference in join(out, parts, make.report):
-            _say(difference)
-        terminal.show(out)
-    except (InvalidInputError, RunError) as error:
-        _say(str(error))
-        return 2 if isinstance(error, InvalidInputError) else 1
+    for difference in join(out, parts, make.report):
+        say(difference, 0)
+    terminal.show(out)
     return 0
 
 
 def _stop(number: int, _: FrameType | None) -> None:
-    _say("stopped; the same command begins anew")
-    sys.exit(128 + number)
-
-
-def _say(text: str) -> None:
-    print("aljax:", " ".join(text.split()), file=sys.stderr)
+    sys.exit(say("stopped; the same command begins anew", 128 + number))

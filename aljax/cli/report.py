@@ -1,16 +1,16 @@
 """Makes the report of a run, or lays several side by side: aljax report, or python -m aljax.report."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from aljax.errors import InvalidInputError, RunError
+from aljax.cli.guard import guarded
 
 DESCRIPTION = "Makes the report of a run, or lays several side by side on one page."
 STATUS = "Exit status: 0 done, 1 a file could not be written, 2 a folder is no run directory."
 
 
+@guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="aljax report", description=DESCRIPTION, epilog=STATUS)
@@ -20,15 +20,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     runs = [path.expanduser() for path in given.run_dir]
+    from aljax.records import manifest
     from aljax.report import make, terminal
 
-    try:
-        if len(runs) == 1 and given.out is None:
-            make.report(runs[0], anew=True)
-            terminal.show(runs[0])
-        else:
-            print(make.side_by_side(runs, (given.out or Path("comparison.html")).expanduser()))
-    except (InvalidInputError, RunError) as error:
-        print("aljax:", " ".join(str(error).split()), file=sys.stderr)
-        return 2 if isinstance(error, InvalidInputError) else 1
+    if len(runs) == 1 and given.out is None:
+        manifest.update(runs[0], make.report(runs[0], anew=True))
+        terminal.show(runs[0])
+    else:
+        print(make.side_by_side(runs, (given.out or Path("comparison.html")).expanduser()))
     return 0

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 import aljax
 from aljax import registry
+from aljax.cli.guard import guarded, say
 from aljax.config import FIELDS, check, flatten, studies
 from aljax.config.checks import closest, unknown
 from aljax.errors import Interrupted, InvalidInputError, RunError
@@ -64,6 +65,7 @@ def defined() -> flags.FlagValues:
     return given
 
 
+@guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -182,9 +184,3 @@ def usage(path: Path, config: ConfigDict) -> str:
     ]
     shown = f"configs/{path.name}" if path.parent == studies.FOLDER else str(path)
     return USAGE.format(path=shown, default=DEFAULT) + "\n".join(rows)
-
-
-def say(text: str, status: int) -> int:
-    """Prints one line on standard error; returns the exit status."""
-    print("aljax:", " ".join(text.split()), file=sys.stderr)
-    return status

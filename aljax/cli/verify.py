@@ -1,25 +1,27 @@
 """Checks a run directory: aljax verify, or python -m aljax.records verify."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import logging
 
+from aljax.cli.guard import guarded
+from aljax.errors import InvalidInputError
+
 DESCRIPTION = "Checks every file of a run directory, and all of them against each other."
 STATUS = "Exit status: 0 nothing is wrong, 1 a line for each problem, 2 there is no such run directory."
 
 
+@guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="aljax verify", description=DESCRIPTION, epilog=STATUS)
     parser.add_argument("run_dir", type=Path, help="the run directory")
     workdir = parser.parse_args(arguments).run_dir.expanduser()
     if not workdir.is_dir():
-        print(f"aljax: {workdir}: no such folder; accepted: a run directory", file=sys.stderr)
-        return 2
-    from aljax.records import files, verify
+        raise InvalidInputError(f"{workdir}: no such folder; accepted: a run directory")
+    from aljax.records import files, manifest, verify
 
     logging.set_verbosity(logging.ERROR)  # damage is printed below, in one line
     found = False
@@ -29,4 +31,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not found:
         count = len(files.read_lines(workdir / "cycles.jsonl")[0])
         print(f"{workdir}: {count} complete cycles, and nothing wrong with them")
+    if others := manifest.foreign(workdir):
+        print(f"{workdir}: holds what no run wrote: {', '.join(others)}")
     return int(found)

@@ -24,7 +24,7 @@ from aljax.experiment import monitor, roles, sanity, validation
 from aljax.experiment.fit import fit
 from aljax.experiment.study import Study, check_training, chunk, environment, local_mesh, prepare, steps_of
 from aljax.experiment.view import view_of
-from aljax.records import checkpoints, files, places, selections
+from aljax.records import checkpoints, files, lock, manifest, places, selections, verify
 from aljax.records import chosen as chosen_files
 from aljax.records import directory as records
 from aljax.report import make, terminal
@@ -56,14 +56,32 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
     with records.opened(workdir, dict(config), environment(devices)):
         lines = records.completed(workdir, plan)
         if len(lines) < len(places.shortened(plan, lines)):
+            manifest.withdraw(workdir)
             study = prepare(config, workdir, devices)
             refresh = make.Refresher(workdir)
             with monitor.watching(partial(steps_of, study), plan, lines, workdir) as watch:
                 for trial in places.trials(config):
                     done = [line for line in lines if line["trial"] == trial]
                     run_trial(study, trial, done, watch, refresh)
-        make.report(workdir)
+            make.report(workdir, anew=True)
+            manifest.write(workdir)
+        elif manifest.exists(workdir):
+            check_finished(workdir, lines)
+        else:  # it was killed while the report was made
+            make.report(workdir)
+            manifest.write(workdir)
         terminal.show(workdir)
+
+
+def check_finished(workdir: Path, lines: list[files.Record]) -> None:
+    """Raises RunError if a file of a finished run is not as it was written; overwrites nothing."""
+    problems = [*manifest.problems(workdir), *verify.summaries(workdir, lines)]
+    if problems:
+        more = f", and {len(problems) - 1} more problems" if len(problems) > 1 else ""
+        raise RunError(
+            f"{problems[0]}{more}; nothing was written: `aljax verify` names every problem, "
+            "`aljax repair` makes again what can be"
+        )
 
 
 def run_trial(
@@ -89,6 +107,7 @@ def run_trial(
             chosen = select(study, pools[-1], held, progress, trial, cycle, clock)
             if cycle <= len(lines):
                 check_made_again(path, lines[cycle - 1], chosen)
+            lock.check_held(study.workdir)
             scenarios.show(study, chosen, path.with_suffix(""))
             selections.save(path, chosen)
         digest = selections.digest(path)
@@ -198,10 +217,10 @@ def record(study: Study, history: list[files.Record], chosen: selections.Selecti
         line["stopped"] = stopping.reason(history, rules, study.config["cycles"])
     place = {"trial": line["trial"], "cycle": line["cycle"]}
     of_pairs = agreement.compare_all(chosen.compared, chosen.compared_scores, selections.offered(chosen))
-    files.append(study.workdir / "timings.jsonl", {**place, **clock.seconds})
+    records.record(study.workdir, "timings.jsonl", {**place, **clock.seconds})
     if of_pairs:
-        files.append(study.workdir / "pairs.jsonl", *({**place, **pair} for pair in of_pairs))
-    files.append(study.workdir / "cycles.jsonl", line)  # last, as it makes the cycle complete
+        records.record(study.workdir, "pairs.jsonl", *({**place, **pair} for pair in of_pairs))
+    records.record(study.workdir, "cycles.jsonl", line)  # last, as it makes the cycle complete
 
 
 def select(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from aljax.errors import first_line
+from aljax.records import files
 
 
 def packed(arrays: Mapping[str, np.ndarray], compressed: bool = False) -> bytes:
@@ -25,7 +26,7 @@ def unpacked(path: Path) -> dict[str, np.ndarray]:
       ValueError: if the file cannot be read, or is not what was written.
     """
     try:
-        content = path.read_bytes()
+        content = files.read(path)
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             if (damaged := archive.testzip()) is not None:
                 raise ValueError(f"checksum of {damaged} differs")
@@ -51,6 +52,8 @@ def shows(path: Path, image: np.ndarray) -> bool:
     """Tells whether a PNG file holds this image [H, W, C] uint8."""
     from PIL import Image
 
+    if not path.is_file():  # a pipe would be waited for
+        return False
     try:
         with Image.open(path) as stored:
             return np.array_equal(np.asarray(stored), image.squeeze(-1) if image.shape[-1] == 1 else image)

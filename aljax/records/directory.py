@@ -4,21 +4,20 @@ A (trial, cycle) is complete when its line stands in cycles.jsonl.
 """
 
 import contextlib
-import fcntl
 import json
 import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
 from absl import logging
 
 from aljax.config import flatten
 from aljax.errors import InvalidInputError, RunError
-from aljax.records import selections
+from aljax.records import lock, selections
 from aljax.records.files import PARTIAL, Record, append, encoded, read, read_lines, write
 from aljax.records.lines import digest, parsed
+from aljax.records.lock import WRITABLE
 from aljax.records.places import Place, place_of, shortened
 
 # In config.json: versions and device, which may differ when a run is continued.
@@ -56,19 +55,13 @@ def opened(workdir: Path, config: Record, environment: Record) -> Iterator[None]
     new = not workdir.exists()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        lock = (workdir / ".lock").open("a+b", buffering=0)
     except OSError as error:
-        raise InvalidInputError(
-            f"--workdir={workdir}: {error.strerror}; accepted: a folder that can be written"
-        ) from error
-    with lock:
-        _take(lock, workdir)
+        raise InvalidInputError(f"--workdir={workdir}: {error.strerror}; accepted: {WRITABLE}") from error
+    with lock.held(workdir):
         try:
             _begin(workdir, config, environment)
         except (RunError, OSError) as error:
-            raise InvalidInputError(
-                f"--workdir={workdir}: {error}; accepted: a folder that can be written"
-            ) from error
+            raise InvalidInputError(f"--workdir={workdir}: {error}; accepted: {WRITABLE}") from error
         try:
             yield
         except InvalidInputError:
@@ -85,20 +78,6 @@ def _withdraw(workdir: Path) -> None:
         for name in ("config.json", "cycles.jsonl", *SIDE_FILES, DIAGNOSTICS, ".lock"):
             (workdir / name).unlink(missing_ok=True)
         workdir.rmdir()
-
-
-def _take(lock: IO[bytes], workdir: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.seek(0)
-        holder = lock.read().decode(errors="replace").strip()
-        raise InvalidInputError(f"--workdir={workdir}: process {holder} is at work in it") from error
-    except OSError as error:
-        raise InvalidInputError(f"--workdir={workdir}: cannot be locked ({error.strerror})") from error
-    with contextlib.suppress(OSError):  # the number only serves to name the process
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n".encode())
 
 
 def _begin(workdir: Path, config: Record, environment: Record) -> None:
@@ -245,12 +224,23 @@ def _cut(path: Path, kept_places: set[Place]) -> None:
         write(path, b"".join(map(encoded, kept)))
 
 
+def record(workdir: Path, name: str, *lines: Record) -> None:
+    """Appends lines to a file of the run directory that this process holds.
+
+    Raises:
+      RunError: if they could not be written, or the directory is no longer the one that was locked.
+    """
+    lock.check_held(workdir)
+    append(workdir / name, *lines)
+
+
 def put(path: Path, new: Record) -> None:
     """Appends the line of a trial and cycle, or replaces the one that they have.
 
     Raises:
-      RunError: if it could not be written; the file then holds what it held before.
+      RunError: as `record`; the file then holds what it held before.
     """
+    lock.check_held(path.parent)
     lines, _ = read_lines(path)
     known = [place_of(line) for line in lines]
     if (place := place_of(new)) in known:

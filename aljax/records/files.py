@@ -7,7 +7,7 @@ from pathlib import Path
 from aljax.errors import InvalidInputError, RunError
 from aljax.records.lines import Record, decoded, encoded
 
-__all__ = ["PARTIAL", "Record", "append", "encoded", "read", "read_lines", "write"]
+__all__ = ["PARTIAL", "Record", "append", "decoded", "encoded", "read", "read_lines", "write"]
 
 PARTIAL = ".partial-"  # begins the name of a file that is not complete yet
 

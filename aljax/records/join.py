@@ -14,7 +14,7 @@ from typing import Any
 
 from aljax.config import flatten
 from aljax.errors import InvalidInputError, RunError
-from aljax.records import files, reader, verify
+from aljax.records import files, manifest, reader, verify
 from aljax.records.directory import ENVIRONMENT, OF_A_PART
 from aljax.records.reader import Run
 
@@ -53,6 +53,7 @@ def join(out: Path, parts: Sequence[Path], finish: Callable[[Path], object]) -> 
     try:
         _copy(shown, config, made)
         finish(made)
+        manifest.write(made)
         made.rename(out)
     except OSError as error:
         raise RunError(f"{out}: could not be written ({error.strerror})") from error

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from aljax import __version__
 from aljax.errors import InvalidInputError
 from aljax.records import diagnostics
-from aljax.records.files import Record, read_lines
+from aljax.records.files import Record, read, read_lines
 from aljax.records.lines import parsed
 from aljax.records.places import Place, place_of
 
@@ -45,17 +45,15 @@ def load(path: Path) -> Run:
     Raises:
       InvalidInputError: if it has no readable config.json, or a line of its cycles.jsonl is damaged.
     """
+    if not (path / "config.json").exists():
+        raise InvalidInputError(f"{path}: no config.json; accepted: a run directory of aljax")
     try:
-        config = parsed((path / "config.json").read_bytes())
+        config = parsed(read(path / "config.json"))
         needed = ("trials", "cycles", "budget", "subset_size", "uncertainty", "diversity", "dataset")
         for name in needed:
             if not isinstance(config, dict) or name not in config:
                 raise ValueError(f"it lacks {name!r}")
         config["dataset"]["name"]
-    except OSError as error:
-        raise InvalidInputError(
-            f"{path}: no config.json ({error.strerror}); accepted: a run directory of aljax"
-        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(
             f"{path / 'config.json'}: not a config that aljax wrote ({error}); accepted: a run directory"
@@ -160,6 +158,6 @@ def digest(path: Path) -> str:
     total = hashlib.sha256(__version__.encode())
     names: Sequence[str] = ("config.json", "cycles.jsonl", *LOGS)
     for file in [*(path / name for name in names), *sorted(path.glob("gallery/*/*.npz"))]:
-        content = file.read_bytes() if file.exists() else b""
+        content = read(file) if file.is_file() else b""
         total.update(f"{file.relative_to(path)} {len(content)}\n".encode() + content)
     return total.hexdigest()

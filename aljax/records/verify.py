@@ -7,7 +7,7 @@ from typing import Any
 from aljax import agreement
 from aljax.config import check
 from aljax.errors import InvalidInputError
-from aljax.records import checkpoints, consistency, directory, files, places, selections, summary
+from aljax.records import checkpoints, consistency, directory, files, manifest, places, selections, summary
 from aljax.records.directory import DIAGNOSTICS, DIGESTS, ENVIRONMENT
 from aljax.records.files import Record
 from aljax.records.lines import parsed
@@ -18,16 +18,32 @@ from aljax.scenarios import stopping
 def problems(workdir: Path) -> Iterator[str]:
     """Yields one line for each problem in a run directory.
 
-    An unfinished run is no problem: its complete cycles are checked.
+    An unfinished run is no problem: its complete cycles are checked. A finished one has a manifest.
 
     Args:
       workdir: the run directory.
     """
+    named = set()
+    try:
+        for problem in _of_records(workdir):
+            named.add(problem.split(": ")[0])
+            yield problem
+        for problem in manifest.problems(workdir) if manifest.exists(workdir) else ():
+            if problem.split(": ")[0] not in named:
+                yield problem
+    except InvalidInputError as error:
+        yield str(error)
+    except OSError as error:
+        yield f"{error.filename}: cannot be read ({error.strerror})"
+
+
+def _of_records(workdir: Path) -> Iterator[str]:
+    """Yields the problems of the records, and of what is made from them."""
     path = workdir / "config.json"
     try:
-        config = _checked_config(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, InvalidInputError) as error:
-        yield f"{path}: {error}"
+        config = checked_config(path)
+    except InvalidInputError as error:
+        yield str(error)
         return
     lines, plan = yield from _lines(workdir / "cycles.jsonl", places.plan(config))
     timings, _ = yield from _lines(workdir / "timings.jsonl", plan)
@@ -49,22 +65,36 @@ def problems(workdir: Path) -> Iterator[str]:
     ]
     yield from of_cycles
     yield from _checkpoints(workdir)
+    yield from _queries(workdir)
     if of_cycles:
         return
     yield from _pairs(workdir, lines)
     if len(lines) == len(plan):
-        yield from _summary(workdir, lines)
-    elif (workdir / "summary.json").exists():
-        yield f"{workdir / 'summary.json'}: there, though {len(lines)} cycles are not the whole run"
+        yield from summaries(workdir, lines)
+        if not manifest.exists(workdir):
+            yield f"{workdir / manifest.NAME}: missing"
+        return
+    for name in ("summary.json", manifest.NAME):
+        if (workdir / name).exists():
+            yield f"{workdir / name}: there, though {len(lines)} cycles are not the whole run"
 
 
-def _checked_config(path: Path) -> Record:
-    """Loads the config of a run, and checks every field; JSON's lists are tuples in a config."""
-    stored = parsed(files.read(path))
-    config = {name: value for name, value in stored.items() if name not in (*ENVIRONMENT, *DIGESTS)}
-    for group in (config, *(value for value in config.values() if isinstance(value, dict))):
-        group |= {name: tuple(value) for name, value in group.items() if isinstance(value, list)}
-    check(config)
+def checked_config(path: Path) -> Record:
+    """Loads the config of a run, and checks every field; JSON's lists are tuples in a config.
+
+    Raises:
+      InvalidInputError: if it cannot be read, or is not the config of a run.
+    """
+    try:
+        stored = parsed(files.read(path))
+        config = {name: value for name, value in stored.items() if name not in (*ENVIRONMENT, *DIGESTS)}
+        for group in (config, *(value for value in config.values() if isinstance(value, dict))):
+            group |= {name: tuple(value) for name, value in group.items() if isinstance(value, list)}
+        check(config)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidInputError(f"{path}: not a config that aljax wrote ({error})") from error
     return config
 
 
@@ -103,9 +133,8 @@ def _stopped(workdir: Path, number: int, lines: Sequence[Record], config: Record
         yield f"{where}: stopped is {line.get('stopped')!r}, and the lines give {reason!r}"
 
 
-def _pairs(workdir: Path, lines: Sequence[Record]) -> Iterator[str]:
-    """Checks pairs.jsonl against the selections, which were checked before."""
-    path = workdir / "pairs.jsonl"
+def expected_pairs(workdir: Path, lines: Sequence[Record]) -> list[Record]:
+    """Returns what pairs.jsonl says where the selections are intact."""
     expected = []
     for line in lines:
         chosen = selections.load(selections.path_of(workdir, line["trial"], line["cycle"]))
@@ -114,9 +143,16 @@ def _pairs(workdir: Path, lines: Sequence[Record]) -> Iterator[str]:
         offered = selections.offered(chosen)
         found = agreement.compare_all(chosen.compared, chosen.compared_scores, offered)
         expected += [{**place, **pair} for pair in found]
+    return expected
+
+
+def _pairs(workdir: Path, lines: Sequence[Record]) -> Iterator[str]:
+    """Checks pairs.jsonl against the selections, which were checked before."""
+    path = workdir / "pairs.jsonl"
+    expected = expected_pairs(workdir, lines)
     try:
         recorded, _ = files.read_lines(path)
-    except (InvalidInputError, OSError) as error:
+    except InvalidInputError as error:
         yield str(error)
         return
     if recorded[: len(expected)] != expected:
@@ -140,10 +176,20 @@ def _checkpoints(workdir: Path) -> Iterator[str]:
             yield f"{path}: is of another training ({owner.part}, cycle {owner.cycle}, run {owner.run})"
 
 
-def _summary(workdir: Path, lines: Sequence[Record]) -> Iterator[str]:
+def _queries(workdir: Path) -> Iterator[str]:
+    """Checks that every line says how an image was made as it was written."""
+    for path in sorted(workdir.glob("selections/trial-*/cycle-*/queries.jsonl")):
+        try:
+            files.read_lines(path)
+        except InvalidInputError as error:
+            yield str(error)
+
+
+def summaries(workdir: Path, lines: Sequence[Record]) -> Iterator[str]:
+    """Checks the summary of a finished run against its records."""
     for name, content in summary.contents(lines, files.read_lines(workdir / "pairs.jsonl")[0]).items():
         path = workdir / name
         if not path.exists():
             yield f"{path}: missing"
-        elif path.read_bytes() != content:
+        elif files.read(path) != content:
             yield f"{path}: is not what cycles.jsonl gives"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aljax
-from aljax.records import reader, summary
-from aljax.records.files import write
+from aljax.errors import RunError
+from aljax.records import files, reader, summary
 from aljax.records.reader import Run
 from aljax.report import comparison, page, protocol
 
@@ -20,30 +20,41 @@ if TYPE_CHECKING:  # matplotlib is imported when figures are drawn
 SHARE = 0.01  # of the run's time goes to pages in between, at most
 
 
-def report(workdir: Path, anew: bool = False) -> None:
+def report(workdir: Path, anew: bool = False) -> list[str]:
     """Writes the summary, the figures and the page of a run; an unfinished run has no summary.
 
     Args:
       workdir: the run directory.
-      anew: writes also what is there already, made from the same records.
+      anew: writes also what is there already.
+
+    Returns:
+      The names of the files that it wrote.
+
+    Raises:
+      RunError: if a summary is there that is not what the records give, and not `anew`.
     """
     run = reader.load(workdir)
-    contents = {} if reader.unfinished(run) else summary.contents(run.lines, run.pairs)
-    for name, content in contents.items():
+    expected = {} if reader.unfinished(run) else summary.contents(run.lines, run.pairs)
+    contents = {}
+    for name, content in expected.items():
         path = workdir / name
-        if anew or not path.exists() or path.read_bytes() != content:
-            write(path, content)
+        if anew or not path.exists():
+            contents[name] = content
+        elif files.read(path) != content:
+            raise RunError(f"{path}: is not what the records give, and not overwritten; `aljax report` does")
     path = workdir / "report.html"
     digest = reader.digest(workdir)
-    if not anew and path.exists() and digest.encode() in path.read_bytes():
-        return
-    from aljax.report import figures, render
+    if anew or not path.exists() or digest.encode() not in files.read(path):
+        from aljax.report import figures, render
 
-    drawn = figures.draw([run])
-    for one in drawn:
-        write(workdir / "figures" / f"{one.name}.svg", render.svg(one.figure))
-        write(workdir / "figures" / f"{one.name}.png", render.png(one.figure))
-    write(path, html([run], drawn, digest))
+        drawn = figures.draw([run])
+        for one in drawn:
+            contents[f"figures/{one.name}.svg"] = render.svg(one.figure)
+            contents[f"figures/{one.name}.png"] = render.png(one.figure)
+        contents[path.name] = html([run], drawn, digest)
+    for name, content in contents.items():
+        files.write(workdir / name, content)
+    return list(contents)
 
 
 def side_by_side(workdirs: Sequence[Path], out: Path) -> Path:
@@ -51,7 +62,7 @@ def side_by_side(workdirs: Sequence[Path], out: Path) -> Path:
     from aljax.report import figures
 
     shown = [reader.load(path) for path in workdirs]
-    write(out, html(shown, figures.draw(shown)))
+    files.write(out, html(shown, figures.draw(shown)))
     return out
 
 
@@ -70,7 +81,7 @@ class Refresher:
         from aljax.report import figures
 
         run = reader.load(self._workdir)
-        write(self._workdir / "report.html", html([run], figures.draw([run])))
+        files.write(self._workdir / "report.html", html([run], figures.draw([run])))
         end = time.monotonic()
         self._due = end + (end - begin) / SHARE
 

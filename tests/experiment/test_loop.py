@@ -159,6 +159,20 @@ def test_a_finished_run_is_left_as_it_is(cache, finished):
     assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*.jsonl")} == before
 
 
+def test_a_finished_run_in_which_something_changed_is_reported_and_not_rewritten(small, finished, tmp_path):
+    workdir = shutil.copytree(finished[0], tmp_path / "changed")
+    path = workdir / "summary.json"
+    path.write_bytes(path.read_bytes().replace(b'"trials": 2', b'"trials": 3'))
+    before = path.read_bytes()
+    with pytest.raises(RunError, match=r"summary\.json: is not what manifest\.json lists, and 1 more"):
+        experiment.run(small, workdir)
+    assert path.read_bytes() == before
+    (workdir / "manifest.json").unlink()
+    with pytest.raises(RunError, match=r"summary\.json: is not what the records give, and not overwritten"):
+        experiment.run(small, workdir)
+    assert path.read_bytes() == before
+
+
 def test_killed_again_and_again_it_gives_the_same_bytes(cache, finished, tmp_path):
     workdir = tmp_path / "killed"
     rng = np.random.default_rng(0)

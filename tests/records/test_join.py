@@ -13,7 +13,7 @@ import pytest
 from aljax.cli import join as command
 from aljax.errors import InvalidInputError
 from aljax.experiment import loop as experiment
-from aljax.records import files, join, selections, verify
+from aljax.records import files, join, manifest, selections, verify
 from aljax.report import make
 from tests import harness
 
@@ -62,6 +62,8 @@ def test_what_ran_apart_is_what_one_run_would_have_made(whole, apart, tmp_path, 
 def edited(run, **changes):
     path = run / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    shutil.rmtree(run / "checkpoints")  # which belong to the config as it was
+    manifest.write(run)
 
 
 def unfinished(run):
@@ -71,6 +73,7 @@ def unfinished(run):
         path.write_bytes(b"".join(files.encoded(line) for line in lines if line["cycle"] == 1))
     for name in ("summary.csv", "summary.json", "pairs.csv"):
         (run / name).unlink()
+    manifest.withdraw(run)
 
 
 @pytest.mark.parametrize(
@@ -93,13 +96,14 @@ def test_what_does_not_go_together_is_refused(apart, tmp_path, change, expected)
 
 def test_every_trial_once(whole, apart, tmp_path):
     third = shutil.copytree(apart[1], tmp_path / "third")
-    for folder in ("selections", "checkpoints", "tensorboard", "gallery"):
+    for folder in ("selections", "chosen", "tensorboard", "gallery"):
         if (third / folder / "trial-01").exists():
             (third / folder / "trial-01").rename(third / folder / "trial-02")
     edited(third, first_trial=2)
     for path in third.glob("*.jsonl"):
         lines, _ = files.read_lines(path)
         path.write_bytes(b"".join(files.encoded(line | {"trial": 2}) for line in lines))
+    manifest.write(third)
     for parts, expected in (
         ([apart[0], whole], "begins with trial 0, and trial 0 is given twice; accepted: every trial once"),
         ([apart[1], apart[1]], "1: begins with trial 1, and trial 1 is given twice"),

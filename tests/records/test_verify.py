@@ -6,71 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aljax import agreement
-from aljax.records import diagnostics, files, selections, summary, verify
-from aljax.records import directory as records
-from tests.harness import changed, config_of
-
-CONFIG = changed(
-    config_of("digits"),
-    trials=2,
-    first_trial=3,
-    cycles=2,
-    budget=4,
-    subset_size=10,
-    compare=("learning_loss", "core_set"),
-)
+from aljax.records import diagnostics, files, manifest, selections, verify
+from tests.harness import finished_run
 
 
 @pytest.fixture
 def run(tmp_path):
-    """A run directory as a run would leave it, made by hand."""
-    rng = np.random.default_rng(0)
-    with records.opened(tmp_path, CONFIG, {"versions": {}, "device": "1 x cpu"}):
-        pass
-    lines, pair_lines = [], []
-    for trial in (3, 4):
-        order = rng.permutation(100).astype(np.int32)
-        for cycle in (1, 2):
-            subset = np.sort(order[10 * cycle : 10 * cycle + 10])
-            scores = rng.normal(size=10).astype(np.float32)
-            best = subset[np.argsort(-scores)[:4]]
-            compared = {"learning_loss": best, "core_set": subset[:4]}
-            compared_scores = {"learning_loss": scores, "core_set": np.empty(0, np.float32)}
-            chosen = selections.Selections(
-                subset, best, subset[:4], best, scores, compared, compared_scores, {}
-            )
-            selections.save(selections.path_of(tmp_path, trial, cycle), chosen)
-            line = {"trial": trial, "cycle": cycle, "labeled": 4 * cycle, "budget": 4, "subset_size": 10}
-            compared = agreement.compare(chosen.uncertainty, chosen.diversity, 10)._asdict()
-            digest = selections.digest(selections.path_of(tmp_path, trial, cycle))
-            line |= {**compared, "selections_sha256": digest}
-            line |= {"accuracy": 0.5, "test_loss": 1.0, "train_loss": 0.5, "retries": 0}
-            lines.append(line)
-            files.append(tmp_path / "timings.jsonl", {"trial": trial, "cycle": cycle, "train": 1.0})
-            note(tmp_path, trial, cycle, chosen, rng)
-            pair = {"a": "learning_loss", "b": "core_set", **compared, "spearman": None}
-            pair_lines.append({"trial": trial, "cycle": cycle, **pair})
-            files.append(tmp_path / "pairs.jsonl", pair_lines[-1])
-            files.append(tmp_path / "cycles.jsonl", line)
-    for name, content in summary.contents(lines, pair_lines).items():
-        files.write(tmp_path / name, content)
-    return tmp_path
-
-
-def note(run, trial, cycle, chosen, rng):
-    """Writes the diagnostics of a cycle, and the gallery of the first trial's second."""
-    labels = rng.integers(0, 3, 10)
-    batches = {
-        name: np.searchsorted(chosen.subset, getattr(chosen, name)) for name in ("uncertainty", "diversity")
-    }
-    space = diagnostics.geometry(rng.normal(size=(10, 2)), np.zeros((1, 2))) if cycle > 1 else None
-    measured = diagnostics.measure(labels, batches, 3, space=space, scores=chosen.scores)
-    records.put(run / "diagnostics.jsonl", {"trial": trial, "cycle": cycle, **measured})
-    if trial == 3 and space is not None:
-        kept = diagnostics.gallery(labels, *batches.values(), "abc", space=space, scores=chosen.scores)
-        images = np.zeros((len(kept.shown), 4, 4, 1), np.uint8)
-        files.write(diagnostics.path_of(run, trial, cycle), diagnostics.packed(kept._replace(images=images)))
+    return finished_run(tmp_path)
 
 
 def found(run):
@@ -95,8 +37,10 @@ def test_nothing_is_wrong(run):
 def test_an_unfinished_run_is_not_wrong(run):
     lines = (run / "cycles.jsonl").read_bytes().splitlines(keepends=True)
     (run / "cycles.jsonl").write_bytes(b"".join(lines[:3]))
-    assert "summary.json: there, though 3 cycles are not the whole run" in found(run)
+    for name in ("summary.json", "manifest.json"):
+        assert f"{name}: there, though 3 cycles are not the whole run" in found(run)
     (run / "summary.json").unlink()
+    manifest.withdraw(run)
     half = "checkpoints/trial-04/cycle-02-attempt-0-epoch-0001-0123456789abcdef.orbax-checkpoint-tmp"
     (run / half).mkdir(parents=True)
     assert found(run) == []
@@ -195,6 +139,27 @@ DAMAGE = {
         "cycle-02.npz: the scores are not 10 finite numbers",
     ),
     "summary": (lambda run: (run / "summary.csv").write_text("cycle\n"), "summary.csv: is not what"),
+    "no manifest": (manifest.withdraw, "manifest.json: missing"),
+    "a changed manifest": (
+        lambda run: (run / "manifest.json").write_bytes(
+            (run / "manifest.json").read_bytes().replace(b"config", b"conflg")
+        ),
+        "manifest.json: damaged (its checksum differs)",
+    ),
+    "an unlisted file": (
+        lambda run: files.write(run / "selections" / "trial-09" / "cycle-01.npz", b""),
+        "selections/trial-09/cycle-01.npz: is not listed in manifest.json",
+    ),
+    "a folder for a file": (
+        lambda run: ((run / "summary.csv").unlink(), (run / "summary.csv").mkdir()),
+        "summary.csv: is not a regular file",
+    ),
+    "a word of the config": (
+        lambda run: (run / "config.json").write_text(
+            (run / "config.json").read_text().replace('"1 x cpu"', '"1 x gpu"')
+        ),
+        "config.json: is not what manifest.json lists",
+    ),
     "no summary": (lambda run: (run / "summary.json").unlink(), "summary.json: missing"),
     "a checkpoint": (
         lambda run: (run / "checkpoints/trial-03/cycle-02-attempt-0-epoch-0001-0123456789abcdef").mkdir(

@@ -377,7 +377,7 @@ def test_a_folder_that_is_no_run_is_refused_in_one_line(run, tmp_path, capsys):
     shutil.copytree(run, strange)
     (strange / "cycles.jsonl").write_bytes(files.encoded({"trial": 0, "cycle": 1, "labeled": "ten"}))
     for path, message in (
-        (tmp_path / "none", "none: no config.json (No such file or directory); accepted: a run directory"),
+        (tmp_path / "none", "none: no config.json; accepted: a run directory"),
         (tmp_path / "empty", "empty: no config.json"),
         (broken, "config.json: not a config that aljax wrote (it lacks 'trials')"),
         (strange, "cycles.jsonl:1: labeled is 'ten'; accepted: a number"),

@@ -1,0 +1,51 @@
+"""What every command does with what it cannot do: one line on standard error, and an exit status."""
+
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from aljax.errors import InvalidInputError, RunError
+
+Main = Callable[..., int]  # main(arguments), those of the process if it has none; returns the exit status
+
+
+def guarded(main: Main) -> Main:
+    """Returns a command that reports an error in one line, and escapes letters that the terminal lacks."""
+
+    @functools.wraps(main)
+    def run(arguments: Sequence[str] | None = None) -> int:
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            status = main(arguments)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return status
+        except InvalidInputError as error:
+            return say(str(error), 2)
+        except RunError as error:
+            return say(str(error), 1)
+        except OSError as error:
+            _close_output()
+            where = error.filename or "standard output"
+            return say(f"{where}: cannot be used ({error.strerror or error})", 1)
+
+    return run
+
+
+def say(text: str, status: int) -> int:
+    """Prints one line on standard error, if there is one; returns the exit status."""
+    with contextlib.suppress(OSError):
+        print("aljax:", " ".join(text.split()), file=sys.stderr)
+    return status
+
+
+def _close_output() -> None:
+    """Leaves nothing for the interpreter to flush at its end, where standard output is closed or full."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, sys.stdout.fileno())
+        os.close(sink)

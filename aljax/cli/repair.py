@@ -1,0 +1,34 @@
+"""Makes the derived files of a run directory again: aljax repair."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import logging
+
+from aljax.cli.guard import guarded
+
+DESCRIPTION = "Makes derived files again from what they were made of, and names what is lost."
+STATUS = "Exit status: 0 nothing is wrong any more, 1 a line for each problem left, 2 it is no run directory."
+
+
+@guarded
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="aljax repair", description=DESCRIPTION, epilog=STATUS)
+    parser.add_argument("run_dir", type=Path, help="the run directory")
+    workdir = parser.parse_args(arguments).run_dir.expanduser()
+    from aljax.errors import InvalidInputError
+    from aljax.records import lock, repair
+    from aljax.report import make
+
+    if not (workdir / "config.json").exists():
+        raise InvalidInputError(f"{workdir}: no config.json; accepted: a run directory")
+    logging.set_verbosity(logging.ERROR)  # damage is printed below, in one line
+    with lock.held(workdir):
+        left = repair.repair(workdir, lambda path: make.report(path, anew=True))
+    for problem in left:
+        print(problem)
+    if not left:
+        print(f"{workdir}: nothing is wrong with it")
+    return int(bool(left))
