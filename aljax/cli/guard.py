@@ -38,6 +38,8 @@ def guarded(main: Main) -> Main:
 
 def say(text: str, status: int) -> int:
     """Prints one line on standard error, if there is one; returns the exit status."""
+    if sys.stderr is None:
+        return status
     with contextlib.suppress(OSError):
         print("aljax:", " ".join(text.split()), file=sys.stderr)
     return status

@@ -1,0 +1,59 @@
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aljax.cli.guard import guarded
+from aljax.errors import InvalidInputError, RunError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (InvalidInputError("budget=0:\n accepted: 1"), 2, "aljax: budget=0: accepted: 1\n"),
+        (RunError("diverged"), 1, "aljax: diverged\n"),
+        (
+            PermissionError(13, "Permission denied", "/x"),
+            1,
+            "aljax: /x: cannot be used (Permission denied)\n",
+        ),
+        (OSError(28, "No space left on device"), 1, "aljax: standard output: cannot be used (No space left"),
+    ],
+)
+def test_an_error_is_one_line_and_a_status(error, status, message, capsys, monkeypatch):
+    def fails(arguments=None):
+        raise error
+
+    monkeypatch.setattr("aljax.cli.guard._close_output", lambda: None)
+    assert guarded(fails)() == status
+    said = capsys.readouterr().err
+    assert said.startswith(message)
+    assert said.count("\n") == 1
+
+
+def test_letters_that_the_terminal_lacks_are_escaped(monkeypatch):
+    content = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(content, encoding="ascii"))
+    assert guarded(lambda arguments=None: print("1 ± 2") or 0)() == 0
+    assert content.getvalue() == b"1 \\xb1 2\n"
+
+
+@pytest.mark.parametrize(("redirected", "status"), [(">/dev/full", 1), (">&-", 0), (">&- 2>&-", 0)])
+def test_standard_output_that_is_full_or_closed(redirected, status):
+    code = "import sys; from aljax.cli.guard import guarded; sys.exit(guarded(lambda: print('x') or 0)())"
+    code = code.replace("lambda:", "lambda _=None:")
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" -c "$1" {redirected}', sys.executable, code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    full = "aljax: standard output: cannot be used (No space left on device)\n"
+    assert done.stderr == (full if status else "")
