@@ -97,7 +97,6 @@ def whole(cache, tmp_path_factory):
 @pytest.fixture
 def no_pages(monkeypatch):
     """Spares the seconds that figures take."""
-    monkeypatch.setattr(report, "save", lambda run: None)
     monkeypatch.setattr(report.Refresher, "__call__", lambda refresher: None)
 
 
