@@ -27,9 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"aljax {aljax.__version__}")
         return 0
     if command not in COMMANDS:
+        from aljax.cli.messages import say
         from aljax.registry import meant
 
-        hint = meant(command, COMMANDS)
-        print(f"aljax: {command}: no such command; {hint}accepted: {', '.join(COMMANDS)}", file=sys.stderr)
+        say(f"{command}: no such command; {meant(command, COMMANDS)}accepted: {', '.join(COMMANDS)}")
         return 2
     return importlib.import_module(f"aljax.cli.{command}").main(rest)

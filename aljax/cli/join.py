@@ -1,6 +1,5 @@
 """Makes one run directory of trials that ran apart: aljax join."""
 
-import argparse
 import signal
 import sys
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from types import FrameType
 
 from absl import logging
 
+from aljax.cli.messages import Parser, failed, say
 from aljax.errors import InvalidInputError, RunError
 
 DESCRIPTION = "Makes one run directory of trials that ran apart, as one command would have made it."
@@ -17,7 +17,7 @@ STATUS = "Exit status: 0 done, 1 it could not be written, 2 the run directories 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="aljax join", description=DESCRIPTION, epilog=STATUS)
+    parser = Parser(prog="aljax join", description=DESCRIPTION, epilog=STATUS)
     parser.add_argument("out", type=Path, help="the run directory to make: a new folder")
     parser.add_argument("run_dir", type=Path, nargs="+", help="a finished run directory")
     given = parser.parse_args(arguments)
@@ -38,18 +38,13 @@ def _join(out: Path, parts: Sequence[Path]) -> int:
 
     try:
         for difference in join(out, parts, make.report):
-            _say(difference)
+            say(difference)
         terminal.show(out)
     except (InvalidInputError, RunError) as error:
-        _say(str(error))
-        return 2 if isinstance(error, InvalidInputError) else 1
+        return failed(error)
     return 0
 
 
 def _stop(number: int, _: FrameType | None) -> None:
-    _say("stopped; the same command begins anew")
+    say("stopped; the same command begins anew")
     sys.exit(128 + number)
-
-
-def _say(text: str) -> None:
-    print("aljax:", " ".join(text.split()), file=sys.stderr)

@@ -1,10 +1,9 @@
 """Makes the report of a run, or lays several side by side: aljax report, or python -m aljax.report."""
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from aljax.cli.messages import Parser, failed
 from aljax.errors import InvalidInputError, RunError
 
 DESCRIPTION = "Makes the report of a run, or lays several side by side on one page."
@@ -13,7 +12,7 @@ STATUS = "Exit status: 0 done, 1 a file could not be written, 2 a folder is no r
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="aljax report", description=DESCRIPTION, epilog=STATUS)
+    parser = Parser(prog="aljax report", description=DESCRIPTION, epilog=STATUS)
     parser.add_argument("run_dir", type=Path, nargs="+", help="a run directory")
     parser.add_argument(
         "--out", type=Path, help="the page of several runs (default: comparison.html, in this folder)"
@@ -29,6 +28,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print(make.side_by_side(runs, (given.out or Path("comparison.html")).expanduser()))
     except (InvalidInputError, RunError) as error:
-        print("aljax:", " ".join(str(error).split()), file=sys.stderr)
-        return 2 if isinstance(error, InvalidInputError) else 1
+        return failed(error)
     return 0

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 import aljax
 from aljax import registry
+from aljax.cli.messages import failed, say
 from aljax.config import FIELDS, check, flatten, studies
 from aljax.config.checks import closest, unknown
 from aljax.errors import Interrupted, InvalidInputError, RunError
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if len(asked) == len(words):
             check(config.to_dict())
     except InvalidInputError as error:
-        return say(str(error), 2)
+        return failed(error)
     if len(asked) < len(words):
         print(usage(path, config))
         return 0
@@ -88,7 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except KeyboardInterrupt:  # before or after the run, which takes note of it by itself
-        return say("stopped", 130)
+        say("stopped")
+        return 130
     return 0
 
 
@@ -104,12 +106,8 @@ def run(config: ConfigDict, workdir: Path) -> int:
     compilation.keep()
     try:
         experiment.run(config.to_dict(), workdir)
-    except InvalidInputError as error:
-        return say(str(error), 2)
-    except RunError as error:
-        return say(str(error), 1)
-    except Interrupted as error:
-        return say(str(error), 128 + error.signal_number)
+    except (InvalidInputError, RunError, Interrupted) as error:
+        return failed(error)
     return 0
 
 
@@ -182,9 +180,3 @@ def usage(path: Path, config: ConfigDict) -> str:
     ]
     shown = f"configs/{path.name}" if path.parent == studies.FOLDER else str(path)
     return USAGE.format(path=shown, default=DEFAULT) + "\n".join(rows)
-
-
-def say(text: str, status: int) -> int:
-    """Prints one line on standard error; returns the exit status."""
-    print("aljax:", " ".join(text.split()), file=sys.stderr)
-    return status

@@ -1,11 +1,11 @@
 """Checks a run directory: aljax verify, or python -m aljax.records verify."""
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import logging
+
+from aljax.cli.messages import Parser, say
 
 DESCRIPTION = "Checks every file of a run directory, and all of them against each other."
 STATUS = "Exit status: 0 nothing is wrong, 1 a line for each problem, 2 there is no such run directory."
@@ -13,11 +13,11 @@ STATUS = "Exit status: 0 nothing is wrong, 1 a line for each problem, 2 there is
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="aljax verify", description=DESCRIPTION, epilog=STATUS)
+    parser = Parser(prog="aljax verify", description=DESCRIPTION, epilog=STATUS)
     parser.add_argument("run_dir", type=Path, help="the run directory")
     workdir = parser.parse_args(arguments).run_dir.expanduser()
     if not workdir.is_dir():
-        print(f"aljax: {workdir}: no such folder; accepted: a run directory", file=sys.stderr)
+        say(f"{workdir}: no such folder; accepted: a run directory")
         return 2
     from aljax.records import files, verify
 
