@@ -16,9 +16,7 @@ def get_config() -> ConfigDict:
     config.subset_size = 500  # a tenth of it is labeled, as in the study: B/M sets the scale of C
     config.model.width = 8  # channels of the first stage; enough for 8x8 pixels
     config.train.epochs = 40  # the study's 200, scaled
-    config.train.min_steps = (
-        800  # few labels take more epochs: after so many steps the training loss is near 0
-    )
+    config.train.min_steps = 800  # few labels take more epochs; the training loss is near 0 by then
     config.train.batch_size = 64  # the study's 128, scaled
     config.train.pad = 1  # pixels; the study's 4, scaled with the images
     config.train.flip = False  # a mirrored digit is another sign

@@ -28,9 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"aljax {aljax.__version__}")
         return 0
     if command not in COMMANDS:
+        from aljax.cli.guard import say
         from aljax.registry import meant
 
-        hint = meant(command, COMMANDS)
-        print(f"aljax: {command}: no such command; {hint}accepted: {', '.join(COMMANDS)}", file=sys.stderr)
-        return 2
+        known = ", ".join(COMMANDS)
+        return say(f"{command}: no such command; {meant(command, COMMANDS)}accepted: {known}", 2)
     return importlib.import_module(f"aljax.cli.{command}").main(rest)

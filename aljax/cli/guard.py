@@ -1,14 +1,24 @@
-"""What every command does with what it cannot do: one line on standard error, and an exit status."""
+"""One line on standard error and an exit status for whatever a command cannot do."""
 
+import argparse
 import contextlib
 import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from aljax.errors import InvalidInputError, RunError
 
 Main = Callable[..., int]  # main(arguments), those of the process if it has none; returns the exit status
+
+
+class Parser(argparse.ArgumentParser):
+    """Parses a command's arguments; refuses wrong ones in one line, with exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Prints what is wrong, and exits."""
+        sys.exit(say(f"{message}; accepted: see {self.prog} --help", 2))
 
 
 def guarded(main: Main) -> Main:

@@ -1,6 +1,5 @@
 """Makes one run directory of trials that ran apart: aljax join."""
 
-import argparse
 import signal
 import sys
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ from types import FrameType
 
 from absl import logging
 
-from aljax.cli.guard import guarded, say
+from aljax.cli.guard import Parser, guarded, say
 
 DESCRIPTION = "Makes one run directory of trials that ran apart, as one command would have made it."
 STATUS = "Exit status: 0 done, 1 it could not be written, 2 the run directories do not go together."
@@ -18,7 +17,7 @@ STATUS = "Exit status: 0 done, 1 it could not be written, 2 the run directories 
 @guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="aljax join", description=DESCRIPTION, epilog=STATUS)
+    parser = Parser(prog="aljax join", description=DESCRIPTION, epilog=STATUS)
     parser.add_argument("out", type=Path, help="the run directory to make: a new folder")
     parser.add_argument("run_dir", type=Path, nargs="+", help="a finished run directory")
     given = parser.parse_args(arguments)

@@ -1,12 +1,11 @@
 """Makes the derived files of a run directory again: aljax repair."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import logging
 
-from aljax.cli.guard import guarded
+from aljax.cli.guard import Parser, guarded
 
 DESCRIPTION = "Makes derived files again from what they were made of, and names what is lost."
 STATUS = "Exit status: 0 nothing is wrong any more, 1 a line for each problem left, 2 it is no run directory."
@@ -15,7 +14,7 @@ STATUS = "Exit status: 0 nothing is wrong any more, 1 a line for each problem le
 @guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="aljax repair", description=DESCRIPTION, epilog=STATUS)
+    parser = Parser(prog="aljax repair", description=DESCRIPTION, epilog=STATUS)
     parser.add_argument("run_dir", type=Path, help="the run directory")
     workdir = parser.parse_args(arguments).run_dir.expanduser()
     from aljax.errors import InvalidInputError

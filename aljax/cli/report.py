@@ -1,10 +1,9 @@
 """Makes the report of a run, or lays several side by side: aljax report, or python -m aljax.report."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from aljax.cli.guard import guarded
+from aljax.cli.guard import Parser, guarded
 
 DESCRIPTION = "Makes the report of a run, or lays several side by side on one page."
 STATUS = "Exit status: 0 done, 1 a file could not be written, 2 a folder is no run directory."
@@ -13,7 +12,7 @@ STATUS = "Exit status: 0 done, 1 a file could not be written, 2 a folder is no r
 @guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="aljax report", description=DESCRIPTION, epilog=STATUS)
+    parser = Parser(prog="aljax report", description=DESCRIPTION, epilog=STATUS)
     parser.add_argument("run_dir", type=Path, nargs="+", help="a run directory")
     parser.add_argument(
         "--out", type=Path, help="the page of several runs (default: comparison.html, in this folder)"

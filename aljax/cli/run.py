@@ -73,17 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"aljax {aljax.__version__}")
         return 0
     asked = [word for word in words if word not in HELP]
-    try:
-        given = parsed(asked)
-        path = studies.find(str(given["config"].value))
-        config = overridden(studies.load(path), given)
-        if len(asked) == len(words):
-            check(config.to_dict())
-    except InvalidInputError as error:
-        return say(str(error), 2)
+    given = parsed(asked)
+    path = studies.find(str(given["config"].value))
+    config = overridden(studies.load(path), given)
     if len(asked) < len(words):
         print(usage(path, config))
         return 0
+    check(config.to_dict())
     workdir = Path(given["workdir"].value or Path("runs") / path.stem).expanduser()
     try:
         app.run(lambda _: sys.exit(run(config, workdir)), ["launch.py"])

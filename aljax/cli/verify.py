@@ -1,12 +1,11 @@
 """Checks a run directory: aljax verify, or python -m aljax.records verify."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import logging
 
-from aljax.cli.guard import guarded
+from aljax.cli.guard import Parser, guarded
 from aljax.errors import InvalidInputError
 
 DESCRIPTION = "Checks every file of a run directory, and all of them against each other."
@@ -16,7 +15,7 @@ STATUS = "Exit status: 0 nothing is wrong, 1 a line for each problem, 2 there is
 @guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="aljax verify", description=DESCRIPTION, epilog=STATUS)
+    parser = Parser(prog="aljax verify", description=DESCRIPTION, epilog=STATUS)
     parser.add_argument("run_dir", type=Path, help="the run directory")
     workdir = parser.parse_args(arguments).run_dir.expanduser()
     if not workdir.is_dir():

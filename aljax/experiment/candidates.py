@@ -1,8 +1,8 @@
-"""How images come to a learner: from a pool, one at a time in a stream, or made by itself.
+"""The images that a cycle selects from: drawn from a pool, arriving in a stream, or synthesized.
 
-In cycle 1, while there is no model, every scenario draws from the pool.
+In cycle 1, which has no model, every scenario draws from the pool.
 
-Shapes: M images offered in a cycle, B the budget, Q <= B images queried.
+Shapes: M candidates in a cycle, B the budget, Q <= B images queried.
 """
 
 from collections.abc import Mapping
@@ -20,35 +20,35 @@ from aljax.records import arrays, files, selections
 from aljax.records.selections import Selections
 from aljax.runtime import mesh
 from aljax.scenarios import pool, stream, synthesis
-from aljax.strategies import registry as strategies
+from aljax.strategies import registry
 from aljax.strategies.base import NO_SCORES, Selection, View, restricted
 
 Arrays = dict[str, np.ndarray]
 
 
-class Offer(NamedTuple):
+class Candidates(NamedTuple):
     """The images that a cycle selects from."""
 
-    study: Study  # whose images hold those that are offered
-    rows: np.ndarray  # where they lie among them, [M] int32
-    names: np.ndarray  # what the records call them: the same, or the numbers of proposals, [M] int32
-    recipes: synthesis.Recipe | None  # how the proposals were made
+    study: Study  # whose images hold the candidates
+    rows: np.ndarray  # their rows among these, [M] int32
+    names: np.ndarray  # their numbers in the records: the same, or those of proposals, [M] int32
+    recipes: synthesis.Recipe | None  # of the proposals
 
 
-def offer(study: Study, images: pool.Pool, held: np.ndarray, trial: int, cycle: int) -> Offer:
-    """Draws the sub-pool of a cycle, or makes images instead.
+def draw(study: Study, images: pool.Pool, holdout: np.ndarray, trial: int, cycle: int) -> Candidates:
+    """Draws the sub-pool of a cycle, or synthesizes images instead.
 
     Args:
       study: the study.
-      images: the pool; images of the data set that are labeled are what others are made from.
-      held: but for these, which judge the models, [v].
+      images: the pool; images are synthesized from its labeled ones.
+      holdout: labeled images that judge the models, and serve as no source, [v].
       trial, cycle: name the keys.
     """
     size = study.config["subset_size"]
     if scenarios.of_cycle(study.config, cycle) != "synthesis":
         subset = pool.draw_subset(key_of(study, trial, cycle, "subset"), images, size)
-        return Offer(study, subset, subset, None)
-    sources = np.setdiff1d(images.labeled[images.labeled < len(study.ids)], held)
+        return Candidates(study, subset, subset, None)
+    sources = np.setdiff1d(images.labeled[images.labeled < len(study.ids)], holdout)
     recipes = synthesis.propose(
         key_of(study, trial, cycle, "proposals"),
         study.train_set.labels,
@@ -61,52 +61,52 @@ def offer(study: Study, images: pool.Pool, held: np.ndarray, trial: int, cycle: 
     first = len(study.train_set.labels) - size
     study = with_images(study, first, made, study.train_set.labels[recipes.source])
     rows = np.arange(first, first + size, dtype=np.int32)
-    return Offer(study, rows, np.arange(size, dtype=np.int32), jax.device_get(recipes))
+    return Candidates(study, rows, np.arange(size, dtype=np.int32), jax.device_get(recipes))
 
 
 def choose(
     study: Study,
     names: Mapping[str, str],
-    offer: Offer,
+    candidates: Candidates,
     view: View,
     trial: int,
     cycle: int,
 ) -> tuple[dict[str, Selection], Arrays]:
-    """Lets every strategy choose from what is offered; a stream passes only once.
+    """Lets every strategy choose from the candidates; a stream passes only once.
 
     Args:
       study: the study.
       names: of the strategies, by role.
-      offer: what there is to choose from.
-      view: of the same.
+      candidates: the images to choose from.
+      view: of the candidates.
       trial, cycle: name the keys.
 
     Returns:
-      The selections by role, as positions in what is offered, and details for the records. In a
-      stream, "uncertainty" is what was queried, in the order of arrival, and the other roles
+      The selections by role, as positions among the candidates, and details for the records. In a
+      stream, "uncertainty" is the images queried, in the order of arrival, and the other roles
       choose as many of the images that had arrived until the budget was spent, without scores.
 
     Raises:
-      RunError: as `strategies.select`; or if a stream's strategy gives no scores.
+      RunError: as `registry.select`; or if a stream's strategy gives no scores.
     """
     budget = study.config["budget"]
 
     def select(role: str, view: View, budget: int) -> Selection:
-        return strategies.select(names[role], key_of(study, trial, cycle, role), view, budget)
+        return registry.select(names[role], key_of(study, trial, cycle, role), view, budget)
 
     if scenarios.of_cycle(study.config, cycle) != "stream":
         return {role: select(role, view, budget) for role in names}, {}
     scores = select("uncertainty", view, budget).scores
-    scale = strategies.scale_of(strategies.find(names["uncertainty"]))
+    scale = registry.scale_of(registry.find(names["uncertainty"]))
     if scale is None or not len(scores):
         raise RunError(f"strategy {names['uncertainty']!r} gives no scores, as a stream needs")
     arrivals = np.asarray(jax.random.permutation(key_of(study, trial, cycle, "arrivals"), len(scores)))
-    told = dict(study.config["stream"])
+    settings = study.config["stream"]
     passage = stream.query(
         scores[arrivals],
         np.int32(budget),
-        stream.Settings(told["threshold"], told["step"], told["window"]),
-        policy=told["policy"],
+        stream.Settings(settings["threshold"], settings["step"], settings["window"]),
+        policy=settings["policy"],
         scale=scale,
     )
     seen = arrivals[: stream.seen(passage, budget)]
@@ -121,36 +121,36 @@ def choose(
         selection = select(role, of_seen, len(queried))
         return selection._replace(chosen=seen[selection.chosen].astype(np.int32), scores=NO_SCORES)
 
-    details = {"arrivals": offer.names[seen], "thresholds": np.asarray(passage.thresholds)[: len(seen)]}
+    details = {"arrivals": candidates.names[seen], "thresholds": np.asarray(passage.thresholds)[: len(seen)]}
     return {role: of_role(role) for role in names}, details
 
 
-def recipes_of(offer: Offer, acquired: np.ndarray) -> Arrays:
-    """How the proposals were made, and the images acquired of them [B, H, W, C]; else nothing."""
-    if offer.recipes is None:
+def recipes_of(candidates: Candidates, acquired: np.ndarray) -> Arrays:
+    """Returns the recipes of the proposals, and those acquired as images [B, H, W, C]; {} without any."""
+    if candidates.recipes is None:
         return {}
-    images = np.asarray(offer.study.train_set.images[offer.rows[acquired]])
-    return {**offer.recipes._asdict(), "images": images}
+    images = np.asarray(candidates.study.train_set.images[candidates.rows[acquired]])
+    return {**candidates.recipes._asdict(), "images": images}
 
 
-def passed(study: Study, chosen: Selections) -> files.Record:
-    """What a stream's line tells beside the others': the images seen and queried."""
+def stream_fields(study: Study, chosen: Selections) -> files.Record:
+    """Returns the fields that only a stream's record has: the images seen and queried."""
     if study.config["scenario"] != "stream":
         return {}
     return {"seen": selections.offered(chosen), "queried": len(chosen.acquired)}
 
 
 def label(study: Study, images: pool.Pool, chosen: Selections, cycle: int) -> tuple[Study, pool.Pool]:
-    """What the oracle answered: the study with the images that were made, and the pool with all labels.
+    """Labels the acquired batch; returns the study with synthesized images stored, and the new pool.
 
     Raises:
-      ValueError: as `pool.label`, or if the images that were made are not with the selections.
+      ValueError: as `pool.label`, or if the selections lack the synthesized images.
     """
     if scenarios.of_cycle(study.config, cycle) != "synthesis":
         return study, pool.label(images, chosen.acquired)
     shape = (len(chosen.acquired), *study.train_set.images.shape[1:])
     if "source" not in chosen.details or chosen.details.get("images", np.empty(0)).shape != shape:
-        raise ValueError("the images that were made are not there")
+        raise ValueError("the images that were made are missing")
     batch = np.arange(images.size, images.size + len(chosen.acquired), dtype=np.int32)
     labels = study.train_set.labels[chosen.details["source"][chosen.acquired]]
     study = with_images(study, images.size, chosen.details["images"], labels)
@@ -158,7 +158,7 @@ def label(study: Study, images: pool.Pool, chosen: Selections, cycle: int) -> tu
 
 
 def with_images(study: Study, first: int, images: Any, labels: Any) -> Study:
-    """The study with other images and labels from row `first` on."""
+    """Returns the study with other images and labels from row `first` on."""
     train_set = study.train_set
     images, labels = _replaced(
         (train_set.images, train_set.labels), (jnp.asarray(images), jnp.asarray(labels)), np.int32(first)
@@ -175,8 +175,8 @@ def _replaced(arrays: Any, rows: Any, first: jax.Array) -> Any:
     return jax.tree.map(replace, arrays, rows)
 
 
-def show(study: Study, chosen: Selections, folder: Path) -> None:
-    """Writes images that were made and queried as PNG, and queries.jsonl, which tells how each was made."""
+def write_images(study: Study, chosen: Selections, folder: Path) -> None:
+    """Writes synthesized images that were queried as PNG, and queries.jsonl with the recipe of each."""
     if "images" not in chosen.details:
         return
     lines = []

@@ -1,10 +1,9 @@
-"""What is noted of a cycle's selections when they are made, for the report."""
+"""Writes a cycle's diagnostics, and the first trial's gallery, for the report."""
 
 import numpy as np
 
 from aljax.experiment.study import Study, key_of
-from aljax.records import diagnostics, files
-from aljax.records import directory as records
+from aljax.records import diagnostics, directory, files
 from aljax.strategies import STRATEGIES, Selection, View
 
 NEEDS = frozenset({"log_probs", "features", "labeled_features"})  # of the view
@@ -25,10 +24,10 @@ def write(
 
     Args:
       study: the study.
-      view: what the strategies saw, with `NEEDS`, or without where there is no model.
+      view: the strategies' view, with `NEEDS`; without any output while there is no model.
       subset: indices of the sub-pool, [M].
-      uncertainty, diversity: what both strategies chose.
-      trial, cycle: where it belongs.
+      uncertainty, diversity: the selections of both strategies.
+      trial, cycle: name the line and the gallery.
     """
     labels = np.asarray(study.train_set.labels)[subset]
     random = STRATEGIES["random"](key_of(study, trial, cycle, "diagnostics"), view, study.config["budget"])
@@ -42,7 +41,7 @@ def write(
     measured = diagnostics.measure(
         labels, batches, len(study.class_names), space=space, scores=scores, true_loss=true_loss
     )
-    records.put(study.workdir / records.DIAGNOSTICS, {"trial": trial, "cycle": cycle, **measured})
+    directory.put(study.workdir / directory.DIAGNOSTICS, {"trial": trial, "cycle": cycle, **measured})
     if space is None or trial != study.config["first_trial"]:
         return
     kept = diagnostics.gallery(

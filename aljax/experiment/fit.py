@@ -10,7 +10,7 @@ import numpy as np
 from absl import logging
 
 from aljax.errors import Interrupted, NonFiniteError
-from aljax.experiment import monitor
+from aljax.experiment.monitor import Monitor
 from aljax.experiment.study import Study, capacity, key_of
 from aljax.records import checkpoints
 from aljax.records.checkpoints import Progress
@@ -25,7 +25,7 @@ def fit(
     study: Study,
     pools: Sequence[pool.Pool],
     trial: int,
-    watch: monitor.Watch,
+    monitor: Monitor,
     before: Progress | None = None,
     part: str = "",
 ) -> Progress:
@@ -38,7 +38,7 @@ def fit(
       study: the study.
       pools: the pool after each cycle's labels; the last one's cycle is trained.
       trial: from 0.
-      watch: sees every epoch.
+      monitor: sees every epoch.
       before: the cycle before, if it is at hand; where it is needed and is not, it is trained again.
       part: names a training beside the main one, with keys and checkpoints of its own.
     """
@@ -48,12 +48,12 @@ def fit(
     owner = checkpoints.training(study.identity, folder, cycle, pools[-1].labeled)
     progress = checkpoints.latest(folder, owner, like=fresh)
     if progress is None and study.config["warm_start"] and cycle > 1:
-        before = before or fit(study, pools[:-1], trial, watch)
+        before = before or fit(study, pools[:-1], trial, monitor)
         progress = fresh._replace(state=ensemble.restarted(before.state, recipe=study.recipe))
     progress = progress or fresh
     while True:
         try:
-            return fit_on(study, pools[-1], trial, cycle, watch, folder, progress, part)
+            return fit_on(study, pools[-1], trial, cycle, monitor, folder, progress, part)
         except NonFiniteError as error:
             if progress.attempt == study.config["retries"]:
                 raise
@@ -84,7 +84,7 @@ def fit_on(
     images: pool.Pool,
     trial: int,
     cycle: int,
-    watch: monitor.Watch,
+    monitor: Monitor,
     folder: Path,
     start: Progress,
     part: str = "",
@@ -109,7 +109,7 @@ def fit_on(
     def report() -> None:
         nonlocal reported
         if progress.epoch > reported:
-            watch.epoch_done(trial, cycle, progress.epoch, epochs, progress.metrics, part)
+            monitor.epoch_done(trial, cycle, progress.epoch, epochs, progress.metrics, part)
             reported = progress.epoch
 
     for epoch in range(start.epoch, epochs):
@@ -127,7 +127,7 @@ def fit_on(
         )
         report()  # of the epoch before this one, so that the device never waits for the host
         progress = Progress(start.attempt, epoch + 1, state, metrics)
-        stop = watch.stop_requested
+        stop = monitor.stop_requested
         overdue = time.monotonic() - saved > 60 * study.config["checkpoint_minutes"]
         if stop or (overdue and progress.epoch < epochs):
             report()

@@ -18,19 +18,17 @@ from absl import logging
 from aljax import agreement
 from aljax.config import check
 from aljax.errors import InvalidInputError, RunError
-from aljax.experiment import candidates as scenarios
-from aljax.experiment import diagnose as notes
-from aljax.experiment import monitor, roles, sanity, validation
+from aljax.experiment import candidates, diagnose, roles, sanity, validation
 from aljax.experiment.fit import fit
+from aljax.experiment.monitor import Monitor, monitoring
 from aljax.experiment.study import Study, check_training, chunk, environment, local_mesh, prepare, steps_of
 from aljax.experiment.view import view_of
-from aljax.records import checkpoints, files, lock, manifest, places, selections, verify
-from aljax.records import chosen as chosen_files
-from aljax.records import directory as records
+from aljax.records import checkpoints, chosen, directory, files, lock, manifest, places, selections, verify
 from aljax.report import make, terminal
 from aljax.runtime import mesh
 from aljax.scenarios import pool, stopping
-from aljax.strategies import registry as strategies
+from aljax.strategies import registry
+from aljax.strategies.base import ties_at_cut
 from aljax.training import ensemble, predict
 
 
@@ -47,22 +45,22 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
       Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
     """
     check(config)
-    config = {**config, "compare": strategies.expanded(config["compare"])}
-    strategies.check(config)
+    config = {**config, "compare": registry.expanded(config["compare"])}
+    registry.check(config)
     workdir = Path(workdir)
     devices = local_mesh(config)
     check_training(config)
     plan = places.plan(config)
-    with records.opened(workdir, dict(config), environment(devices)):
-        lines = records.completed(workdir, plan)
+    with directory.opened(workdir, dict(config), environment(devices)):
+        lines = directory.completed(workdir, plan)
         if len(lines) < len(places.shortened(plan, lines)):
             manifest.withdraw(workdir)
             study = prepare(config, workdir, devices)
             refresh = make.Refresher(workdir)
-            with monitor.watching(partial(steps_of, study), plan, lines, workdir) as watch:
+            with monitoring(partial(steps_of, study), plan, lines, workdir) as monitor:
                 for trial in places.trials(config):
                     done = [line for line in lines if line["trial"] == trial]
-                    run_trial(study, trial, done, watch, refresh)
+                    run_trial(study, trial, done, monitor, refresh)
             make.report(workdir, anew=True)
             manifest.write(workdir)
         elif manifest.exists(workdir):
@@ -88,50 +86,52 @@ def run_trial(
     study: Study,
     trial: int,
     lines: list[files.Record],
-    watch: monitor.Watch,
+    monitor: Monitor,
     refresh: Callable[[], None],
 ) -> None:
     """Runs the cycles of one trial after those whose `lines` stand in the records."""
     history = list(lines)
     pools = [pool.unlabeled(len(study.ids))]
-    held = np.empty(0, np.int32)  # labeled images that are not trained on
+    holdout = np.empty(0, np.int32)  # labeled images that are not trained on
     progress = None
     for cycle in range(1, study.config["cycles"] + 1):
         clock = Clock()
         path = selections.path_of(study.workdir, trial, cycle)
-        chosen = selections.load(path)
-        if chosen is None:
+        selected = selections.load(path)
+        if selected is None:
             if cycle > 1 and progress is None:
-                progress = fit(study, validation.trained_on(pools, held), trial, watch)
+                progress = fit(study, validation.trained_on(pools, holdout), trial, monitor)
                 clock.lap("recover")
-            chosen = select(study, pools[-1], held, progress, trial, cycle, clock)
+            selected = select(study, pools[-1], holdout, progress, trial, cycle, clock)
             if cycle <= len(lines):
-                check_made_again(path, lines[cycle - 1], chosen)
+                check_made_again(path, lines[cycle - 1], selected)
             lock.check_held(study.workdir)
-            scenarios.show(study, chosen, path.with_suffix(""))
-            selections.save(path, chosen)
+            candidates.write_images(study, selected, path.with_suffix(""))
+            selections.save(path, selected)
         digest = selections.digest(path)
         try:
-            compared = agreement.measured(chosen.uncertainty, chosen.diversity, selections.offered(chosen))
-            study, images = scenarios.label(study, pools[-1], chosen, cycle)
+            compared = agreement.measured(
+                selected.uncertainty, selected.diversity, selections.offered(selected)
+            )
+            study, images = candidates.label(study, pools[-1], selected, cycle)
             names, acquired = roles.names_of(study.config, cycle), roles.acquired(study.config, cycle)
-            chosen_files.save(study.workdir, trial, cycle, chosen, names, acquired, study.ids)
+            chosen.save(study.workdir, trial, cycle, selected, names, acquired, study.ids)
         except (ValueError, IndexError) as error:
             raise InvalidInputError(f"{path}: {error}; accepted: the file of this run") from error
         pools.append(images)
-        held = validation.held_out(study, pools, held, trial)
+        holdout = validation.extended_holdout(study, pools, holdout, trial)
         if cycle <= len(lines):
             check_recorded(path, lines[cycle - 1], compared, digest)
             progress = None
         else:
             clock.lap("record")
-            training = validation.trained_on(pools, held)
-            progress = fit(study, training, trial, watch, before=progress)
+            training = validation.trained_on(pools, holdout)
+            progress = fit(study, training, trial, monitor, before=progress)
             clock.lap("train")
             measured = evaluate(study, progress)
             clock.lap("evaluate")
-            before = chosen.details.get("stop_predictions")
-            judged = validation.judge(study, progress.state, training, held, before, trial, watch)
+            before = selected.details.get("stop_predictions")
+            judged = validation.judge(study, progress.state, training, holdout, before, trial, monitor)
             if judged:
                 clock.lap("validate")
             line = {
@@ -142,15 +142,15 @@ def run_trial(
                 "subset_size": study.config["subset_size"],
                 **compared._asdict(),
                 **roles.recorded(study.config, cycle),
-                "ties": selections.ties(chosen),
+                "ties": selections.ties(selected),
                 "selections_sha256": digest,
                 **measured,
-                **scenarios.passed(study, chosen),
+                **candidates.stream_fields(study, selected),
                 **judged,
             }
-            history.append(with_doubts(study, records.plain(line), training[-1]))
-            record(study, history, chosen, clock)
-            watch.cycle_done(history[-1])
+            history.append(with_doubts(study, directory.plain(line), training[-1], selected))
+            record(study, history, selected, clock)
+            monitor.cycle_done(history[-1])
             refresh()
         if history[cycle - 1].get("stopped"):
             return
@@ -170,29 +170,33 @@ def check_recorded(path: Path, line: files.Record, compared: agreement.Agreement
         )
 
 
-def check_made_again(path: Path, line: files.Record, chosen: selections.Selections) -> None:
+def check_made_again(path: Path, line: files.Record, selected: selections.Selections) -> None:
     """Raises RunError if selections that were missing or damaged do not come out as they were recorded."""
-    if hashlib.sha256(selections.content(chosen)).hexdigest() != line.get("selections_sha256"):
+    if hashlib.sha256(selections.content(selected)).hexdigest() != line.get("selections_sha256"):
         raise RunError(
             f"{path}: missing or damaged, and made again it is not what cycles.jsonl says; it was not written"
         )
 
 
-def with_doubts(study: Study, line: files.Record, trained: pool.Pool) -> files.Record:
+def with_doubts(
+    study: Study, line: files.Record, trained: pool.Pool, selected: selections.Selections
+) -> files.Record:
     """Returns a cycle's line with its `doubts`, each also logged; without any, the line as it is."""
     labels, num_classes = np.asarray(study.train_set.labels), len(study.class_names)
     labeled, test = (
         np.bincount(of, minlength=num_classes)
         for of in (labels[trained.labeled], np.asarray(study.test_set.labels))
     )
-    found = sanity.doubts(line, labeled, test)
+    positions = np.flatnonzero(np.isin(selected.subset, selected.uncertainty))
+    drawn, _ = ties_at_cut(selected.scores, positions)
+    found = sanity.doubts(line, labeled, test, drawn)
     for doubt in found:
         logging.warning("trial %d, cycle %d: %s", line["trial"], line["cycle"], doubt)
     return {**line, "doubts": found} if found else line
 
 
 def evaluate(study: Study, progress: checkpoints.Progress) -> files.Record:
-    """How good the trained model is, on the test set."""
+    """Measures the trained model on the test set."""
     accuracy, test_loss = predict.evaluate(
         ensemble.first(progress.state),
         study.test_set,
@@ -209,24 +213,28 @@ def evaluate(study: Study, progress: checkpoints.Progress) -> files.Record:
     }
 
 
-def record(study: Study, history: list[files.Record], chosen: selections.Selections, clock: "Clock") -> None:
-    """Appends the last line of a trial's history to the records, and why it stops if it does."""
+def record(
+    study: Study, history: list[files.Record], selected: selections.Selections, clock: "Clock"
+) -> None:
+    """Appends the last line of a trial's history to the records, with the reason if the trial stops."""
     line = history[-1]
     rules = stopping.Rules(**study.config["stop"])
     if stopping.asked_for(rules):
         line["stopped"] = stopping.reason(history, rules, study.config["cycles"])
     place = {"trial": line["trial"], "cycle": line["cycle"]}
-    of_pairs = agreement.compare_all(chosen.compared, chosen.compared_scores, selections.offered(chosen))
-    records.record(study.workdir, "timings.jsonl", {**place, **clock.seconds})
+    of_pairs = agreement.compare_all(
+        selected.compared, selected.compared_scores, selections.offered(selected)
+    )
+    directory.record(study.workdir, "timings.jsonl", {**place, **clock.seconds})
     if of_pairs:
-        records.record(study.workdir, "pairs.jsonl", *({**place, **pair} for pair in of_pairs))
-    records.record(study.workdir, "cycles.jsonl", line)  # last, as it makes the cycle complete
+        directory.record(study.workdir, "pairs.jsonl", *({**place, **pair} for pair in of_pairs))
+    directory.record(study.workdir, "cycles.jsonl", line)  # last, as it makes the cycle complete
 
 
 def select(
     study: Study,
     images: pool.Pool,
-    held: np.ndarray,
+    holdout: np.ndarray,
     progress: checkpoints.Progress | None,
     trial: int,
     cycle: int,
@@ -234,39 +242,39 @@ def select(
 ) -> selections.Selections:
     """Draws the sub-pool of a cycle, and lets every strategy select from it.
 
-    The scenario says what stands for the sub-pool, and what for the uncertainty strategy's choice.
+    The scenario defines the candidates, and in a stream what the uncertainty strategy chose.
     """
     config = study.config
     state = progress.state if progress else None
-    offer = scenarios.offer(study, images, held, trial, cycle)
+    drawn = candidates.draw(study, images, holdout, trial, cycle)
     names = roles.names_of(config, cycle)
-    wanted = {field for name in names.values() for field in strategies.needs_of(strategies.find(name))}
-    wanted |= notes.NEEDS
+    wanted = {field for name in names.values() for field in registry.needs_of(registry.find(name))}
+    wanted |= diagnose.NEEDS
     try:
-        view = view_of(offer.study, images, offer.rows, state, wanted)
+        view = view_of(drawn.study, images, drawn.rows, state, wanted)
         clock.lap("score")
-        made, details = scenarios.choose(study, names, offer, view, trial, cycle)
+        made, details = candidates.choose(study, names, drawn, view, trial, cycle)
     except RunError as error:
         raise RunError(f"trial {trial}, cycle {cycle}: {error}") from error
     for role, selection in made.items():
         if selection.note:
             logging.warning("trial %d, cycle %d, %s: %s", trial, cycle, names[role], selection.note)
     clock.lap("select")
-    notes.write(offer.study, view, offer.rows, made["uncertainty"], made["diversity"], trial, cycle)
+    diagnose.write(drawn.study, view, drawn.rows, made["uncertainty"], made["diversity"], trial, cycle)
     clock.lap("diagnose")
-    chosen = {role: offer.names[selection.chosen] for role, selection in made.items()}
+    picked = {role: drawn.names[selection.chosen] for role, selection in made.items()}
     details |= {f"ties/{role}": np.array(selection.ties, np.int32) for role, selection in made.items()}
-    details |= scenarios.recipes_of(offer, made[roles.acquired(config, cycle)].chosen)
+    details |= candidates.recipes_of(drawn, made[roles.acquired(config, cycle)].chosen)
     if state is not None and config["stop"]["stability"]:
         details["stop_predictions"] = validation.predicted(study, state, validation.stop_set(study, trial))
     compared = {name: roles.role_of(config, name) for name in config["compare"]}
     return selections.Selections(
-        subset=offer.names,
-        uncertainty=chosen["uncertainty"],
-        diversity=chosen["diversity"],
-        acquired=chosen[roles.acquired(config, cycle)],
+        subset=drawn.names,
+        uncertainty=picked["uncertainty"],
+        diversity=picked["diversity"],
+        acquired=picked[roles.acquired(config, cycle)],
         scores=made["uncertainty"].scores,
-        compared={name: chosen[role] for name, role in compared.items()},
+        compared={name: picked[role] for name, role in compared.items()},
         compared_scores={name: made[role].scores for name, role in compared.items()},
         details=details,
     )

@@ -1,7 +1,4 @@
-"""What a person sees while a run goes on: a progress bar or log lines, and TensorBoard files.
-
-It also takes note of the wish to stop (Ctrl-C, or SIGTERM as a scheduler sends it).
-"""
+"""Shows a run while it goes on: a progress bar or log lines, TensorBoard files; notes signals to stop."""
 
 import contextlib
 import signal
@@ -24,8 +21,8 @@ TRAIN_CURVES = ("cross_entropy", "ranking_loss", "accuracy")  # a point per epoc
 CYCLE_CURVES = ("C", "overlap", "accuracy", "test_loss")  # a point per cycle
 
 
-class Watch:
-    """Follows a run; made by `watching`."""
+class Monitor:
+    """Follows a run; made by `monitoring`."""
 
     def __init__(
         self,
@@ -131,16 +128,16 @@ class Watch:
 
 
 @contextlib.contextmanager
-def watching(
+def monitoring(
     steps_of: Callable[[int], int],
     plan: Sequence[tuple[int, int]],
     lines: Sequence[Record],
     workdir: Path,
-) -> Iterator[Watch]:
+) -> Iterator[Monitor]:
     """Follows the run of a plan, some lines of which are recorded already.
 
     Args:
-      steps_of: how many steps the training of a cycle takes, by its number: the time that it takes.
+      steps_of: counts the steps of a cycle's training, a measure of its time, by the cycle's number.
       plan: every (trial, cycle).
       lines: the records so far.
       workdir: the run directory, for TensorBoard files.
@@ -153,17 +150,17 @@ def watching(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        watch = Watch(steps_of, plan, workdir, bar)
-        watch.skip(lines)
-        with _signals_noted(watch):
+        monitor = Monitor(steps_of, plan, workdir, bar)
+        monitor.skip(lines)
+        with _signals_noted(monitor):
             try:
-                yield watch
+                yield monitor
             finally:
-                watch.close()
+                monitor.close()
 
 
 @contextlib.contextmanager
-def _signals_noted(watch: Watch) -> Iterator[None]:
+def _signals_noted(monitor: Monitor) -> Iterator[None]:
     """Notes the first SIGINT or SIGTERM for the run to act on; a second one acts at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -171,7 +168,7 @@ def _signals_noted(watch: Watch) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number, frame):
-        watch.stop_requested = number
+        monitor.stop_requested = number
         restore()
 
     def restore():

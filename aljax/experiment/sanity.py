@@ -12,14 +12,15 @@ import numpy as np
 FAR = 2.0  # times ln K: a test loss above it is worse than that of a model which knows nothing
 
 
-def doubts(line: Mapping[str, Any], labeled: np.ndarray, test: np.ndarray) -> list[str]:
+def doubts(line: Mapping[str, Any], labeled: np.ndarray, test: np.ndarray, drawn: int = 0) -> list[str]:
     """Returns a sentence for each reason why a cycle's numbers cannot mean anything.
 
     Args:
       line: the cycle's record: `accuracy` in [0, 1], `test_loss` and `train_loss` in nats, `budget`, and
-        `ties`, how many images tie with the last one of the batch, where that was recorded.
+        `ties`, how many images have the score of the last one of the batch.
       labeled: how many labeled images each class has, [K].
       test: how many test images each class has, [K].
+      drawn: how many images of the batch were drawn among ties.
 
     Returns:
       The sentences; none where there is nothing to doubt.
@@ -43,9 +44,9 @@ def doubts(line: Mapping[str, Any], labeled: np.ndarray, test: np.ndarray) -> li
             f"the training loss of {line['train_loss']:.2f} has not fallen below ln {len(test)} = "
             f"{log_classes:.2f}, that of equal probabilities"
         )
-    if (line.get("ties") or 0) > line["budget"]:
+    if drawn > line["budget"] / 2:
         found.append(
-            f"the batch of {line['budget']} was drawn from ties: {line['ties']} images had its lowest score"
+            f"{drawn} of the batch of {line['budget']} were drawn among {line['ties']} images of equal score"
         )
     if np.count_nonzero(labeled) == 1:
         found.append("all labeled images are of one class")

@@ -37,7 +37,10 @@ def adamw(rate: jax.Array | float, recipe: Recipe) -> optax.GradientTransformati
 
 
 ACCEPTED = "accepted: a function that gives an optax.GradientTransformation"
-OPTIMIZERS: dict[str, Optimizer] = {"sgd": sgd, "adamw": adamw}
+OPTIMIZERS: dict[str, Optimizer] = {
+    "sgd": sgd,
+    "adamw": adamw,
+}
 
 
 def check(recipe: Recipe) -> None:

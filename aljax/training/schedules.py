@@ -44,7 +44,11 @@ def one_cycle(share: jax.Array | float, recipe: Recipe) -> jax.Array | float:
 
 
 ACCEPTED = "accepted: a function that JAX can trace and that gives a factor, a scalar"
-SCHEDULES: dict[str, Schedule] = {"step": step, "cosine": cosine, "one_cycle": one_cycle}
+SCHEDULES: dict[str, Schedule] = {
+    "step": step,
+    "cosine": cosine,
+    "one_cycle": one_cycle,
+}
 
 
 def check(recipe: Recipe) -> None:

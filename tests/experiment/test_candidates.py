@@ -16,9 +16,9 @@ from PIL import Image
 
 from aljax.data import dataset as data
 from aljax.errors import Interrupted, InvalidInputError, RunError
-from aljax.experiment import candidates as scenarios
+from aljax.experiment import candidates, validation
 from aljax.experiment import loop as experiment
-from aljax.experiment import validation
+from aljax.experiment.monitor import Monitor
 from aljax.records import directory as records
 from aljax.records import files, selections, verify
 from aljax.report import make as report
@@ -97,7 +97,6 @@ def whole(cache, tmp_path_factory):
 @pytest.fixture
 def no_pages(monkeypatch):
     """Spares the seconds that figures take."""
-    monkeypatch.setattr(report, "save", lambda run: None)
     monkeypatch.setattr(report.Refresher, "__call__", lambda refresher: None)
 
 
@@ -166,7 +165,7 @@ def test_the_oracle_names_the_class_of_the_source(whole, tmp_path):
     real = np.asarray(study.train_set.labels)[:1300]
     images = pool.unlabeled(1300)
     for cycle in (1, 2, 3):
-        study, images = scenarios.label(study, images, chosen_of(workdir, cycle), cycle)
+        study, images = candidates.label(study, images, chosen_of(workdir, cycle), cycle)
     assert list(images.labeled[20:]) == list(range(1300, 1340))
     chosen = chosen_of(workdir, 3)
     chex.assert_trees_all_equal(
@@ -185,9 +184,9 @@ def test_what_is_held_out_is_neither_trained_on_nor_made_into_others(no_pages, t
         return original(study, pools, trial, watch, before)
 
     held = []
-    holding = validation.held_out
+    holding = validation.extended_holdout
     monkeypatch.setattr(experiment, "fit", spying)
-    monkeypatch.setattr(validation, "held_out", lambda *args: held.append(holding(*args)) or held[-1])
+    monkeypatch.setattr(validation, "extended_holdout", lambda *args: held.append(holding(*args)) or held[-1])
     experiment.run(one_trial(**FIELDS["synthesis"]), tmp_path / "run")
     assert [list(images) for images in held] == [list(held[0])] * 3
     assert len(held[0]) == 5
@@ -228,7 +227,7 @@ def test_lost_lines_and_selections_are_made_again(no_pages, whole, tmp_path, nam
 
 
 def test_interrupted_in_a_fold_it_goes_on_with_that_fold(no_pages, whole, tmp_path, monkeypatch):
-    original = experiment.monitor.Watch.epoch_done
+    original = Monitor.epoch_done
     trained = []
 
     def asking_to_stop(watch, trial, cycle, epoch, metrics, part=""):
@@ -237,7 +236,7 @@ def test_interrupted_in_a_fold_it_goes_on_with_that_fold(no_pages, whole, tmp_pa
         if trained[-1] == (2, "-fold-1", 5):
             watch.stop_requested = signal.SIGTERM
 
-    monkeypatch.setattr(experiment.monitor.Watch, "epoch_done", asking_to_stop)
+    monkeypatch.setattr(Monitor, "epoch_done", asking_to_stop)
     config = one_trial(**FIELDS["folds"])
     with pytest.raises(Interrupted):
         experiment.run(config, tmp_path / "run")

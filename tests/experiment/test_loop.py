@@ -21,6 +21,7 @@ from aljax.data import dataset as data
 from aljax.errors import InvalidInputError, RunError
 from aljax.experiment import loop as experiment
 from aljax.experiment.fit import fit
+from aljax.experiment.monitor import Monitor, monitoring
 from aljax.experiment.study import key_of, local_mesh, prepare
 from aljax.records import checkpoints, diagnostics, files, selections, verify
 from aljax.records import directory as records
@@ -332,7 +333,7 @@ def test_each_function_is_traced_once_over_all_cycles_and_trials(small, tmp_path
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory and open files from /proc")
 def test_memory_and_open_files_do_not_grow_over_fifty_cycles(small, tmp_path, monkeypatch):
     megabytes, files = [], []
-    original = experiment.monitor.Watch.cycle_done
+    original = Monitor.cycle_done
 
     def measuring(watch, line):
         original(watch, line)
@@ -340,7 +341,7 @@ def test_memory_and_open_files_do_not_grow_over_fifty_cycles(small, tmp_path, mo
         megabytes.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
         files.append(len(os.listdir("/proc/self/fd")))
 
-    monkeypatch.setattr(experiment.monitor.Watch, "cycle_done", measuring)
+    monkeypatch.setattr(Monitor, "cycle_done", measuring)
     config = changed(small, trials=1, cycles=50, budget=4, train__epochs=2)
     config = changed(config, train__milestones=(1,), train__detach_epoch=1)
     experiment.run(config, tmp_path / "run")
@@ -364,7 +365,7 @@ def test_a_cycle_trains_afresh(small, finished, tmp_path):
     for cycle in (1, 2, 3):
         chosen = selections.load(selections.path_of(workdir, 0, cycle))
         pools.append(pool.label(pools[-1], chosen.uncertainty))
-    with experiment.monitor.watching(lambda cycle: 1, [(0, 3)], [], tmp_path) as watch:
+    with monitoring(lambda cycle: 1, [(0, 3)], [], tmp_path) as watch:
         progress = fit(study, pools[1:], 0, watch)
     recorded = lines_of(workdir)[2]["train_loss"]
     assert float(progress.metrics.cross_entropy) == pytest.approx(recorded, rel=1e-4)
@@ -423,7 +424,7 @@ def test_a_warm_start_begins_with_the_weights_of_the_cycle_before(small, tmp_pat
     for name, warm in (("warm", True), ("cold", False)):
         changed(config, warm_start=warm)
         study = prepare(config, run_directory(tmp_path / name, config), local_mesh(config))
-        with experiment.monitor.watching(lambda cycle: 1, [(0, 1), (0, 2)], [], tmp_path) as watch:
+        with monitoring(lambda cycle: 1, [(0, 1), (0, 2)], [], tmp_path) as watch:
             for count in (1, 2):
                 state = fit(study, pools[:count], 0, watch).state
                 kernels.append(np.asarray(state.params["backbone"]["Dense_0"]["kernel"]))
@@ -470,7 +471,7 @@ def test_a_score_that_is_not_finite_ends_the_run_with_status_1(small, tmp_path, 
 
 
 def test_training_that_diverged_is_tried_again_with_other_weights(small, tmp_path, monkeypatch):
-    original = experiment.monitor.Watch.epoch_done
+    original = Monitor.epoch_done
     failures = iter([3, 7])
 
     def failing(watch, trial, cycle, epoch, epochs, metrics, part):
@@ -480,7 +481,7 @@ def test_training_that_diverged_is_tried_again_with_other_weights(small, tmp_pat
         original(watch, trial, cycle, epoch, epochs, metrics, part)
 
     failing.next = next(failures)
-    monkeypatch.setattr(experiment.monitor.Watch, "epoch_done", failing)
+    monkeypatch.setattr(Monitor, "epoch_done", failing)
     config = changed(small, retries=2, trials=1)
     experiment.run(config, tmp_path / "run")
     lines = lines_of(tmp_path / "run")

@@ -14,7 +14,7 @@ def test_the_share_held_out_is_kept_from_batch_to_batch(fraction, sizes):
     for cycle, size in enumerate(sizes):
         batch = images[len(labeled) : len(labeled) + size]
         labeled = np.concatenate([labeled, batch])
-        new = validation.hold_out(jax.random.key(cycle), batch, fraction, len(labeled), len(held))
+        new = validation.draw_holdout(jax.random.key(cycle), batch, fraction, len(labeled), len(held))
         assert set(new) <= set(batch)
         held = np.concatenate([held, new])
         assert len(set(held)) == len(held) <= round(fraction * len(labeled))
@@ -25,7 +25,7 @@ def test_the_share_held_out_is_kept_from_batch_to_batch(fraction, sizes):
 
 def test_what_is_held_out_is_random():
     batch = np.arange(10, dtype=np.int32)
-    held = [validation.hold_out(jax.random.key(seed), batch, 0.3, 10, 0) for seed in range(200)]
+    held = [validation.draw_holdout(jax.random.key(seed), batch, 0.3, 10, 0) for seed in range(200)]
     counts = np.bincount(np.concatenate(held), minlength=10)
     assert np.all(np.abs(counts - 60) < 33)  # five standard deviations
 
