@@ -10,6 +10,7 @@ import pytest
 from aljax.models import ResNet18
 from aljax.strategies import STRATEGIES
 from benchmarks import common, faults, growth, kcenter, paper, scoring, train_step
+from tests.harness import SMALL
 
 COMPILED = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
 
@@ -129,7 +130,7 @@ def test_the_arithmetic_of_resnet_18():
 
 
 def test_the_study_in_pieces_gives_the_same_bytes(tmp_path, capsys):
-    settings = [f"--config.{name}={value}" for name, value in {**faults.SMALL, "trials": 1}.items()]
+    settings = [f"--config.{name}={value}" for name, value in {**SMALL, "trials": 1}.items()]
     command = [f"--config={faults.ROOT / 'configs' / 'digits.py'}", f"--workdir={tmp_path / 'pieces'}"]
     with pytest.raises(SystemExit) as stop:
         paper.main([*command, "--minutes=0.03", *settings])
