@@ -29,7 +29,7 @@ from aljax.training.step import Examples, Networks
 
 
 class Study(NamedTuple):
-    """What stays the same over all trials and cycles, but for the images that a trial makes."""
+    """Holds all that stays the same over trials and cycles, but for the images that a trial makes."""
 
     config: Mapping[str, Any]
     workdir: Path

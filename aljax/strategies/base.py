@@ -1,4 +1,4 @@
-"""What all query strategies share: the view of a sub-pool, a selection, and the drawing of ties.
+"""The parts that all query strategies share: the view of a sub-pool, a selection, the drawing of ties.
 
 Shapes: M images in the sub-pool, L the most images ever labeled, B the budget, K classes,
 D features, E models of the ensemble.

@@ -1,4 +1,4 @@
-"""What is done to images before a network sees them.
+"""Augmentation and standardization of images, before a network sees them.
 
 Shapes: H x W pixels, C channels.
 """

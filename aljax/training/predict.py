@@ -1,4 +1,4 @@
-"""What trained networks predict: of a data set, of a sub-pool, one model or all of an ensemble.
+"""Predictions of trained networks: of a data set or a sub-pool, by one model or all of an ensemble.
 
 Shapes: N images in the dataset, K classes, D features, E models of an ensemble, M images of a sub-pool,
 L the most images ever labeled.
