@@ -5,8 +5,10 @@ import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
+
+from absl import logging
 
 from aljax.errors import InvalidInputError, RunError
 
@@ -53,6 +55,17 @@ def say(text: str, status: int) -> int:
     with contextlib.suppress(OSError):
         print("aljax:", " ".join(text.split()), file=sys.stderr)
     return status
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silences warnings, for a command that prints what is damaged itself; the process keeps its verbosity."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _close_output() -> None:

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from absl import logging
-
-from aljax.cli.guard import Parser, guarded, say
+from aljax.cli.guard import Parser, guarded, quiet, say
 
 DESCRIPTION = "Makes one run directory of trials that ran apart, as one command would have made it."
 STATUS = "Exit status: 0 done, 1 it could not be written, 2 the run directories do not go together."
@@ -22,12 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run_dir", type=Path, nargs="+", help="a finished run directory")
     given = parser.parse_args(arguments)
     before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)  # damage is reported below, in one line
     try:
-        return _join(given.out.expanduser(), [path.expanduser() for path in given.run_dir])
+        with quiet():
+            return _join(given.out.expanduser(), [path.expanduser() for path in given.run_dir])
     finally:
-        logging.set_verbosity(verbosity)
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import logging
-
-from aljax.cli.guard import Parser, guarded
+from aljax.cli.guard import Parser, guarded, quiet
 
 DESCRIPTION = "Makes derived files again from what they were made of, and names what is lost."
 STATUS = "Exit status: 0 nothing is wrong any more, 1 a line for each problem left, 2 it is no run directory."
@@ -23,8 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if not (workdir / "config.json").exists():
         raise InvalidInputError(f"{workdir}: no config.json; accepted: a run directory")
-    logging.set_verbosity(logging.ERROR)  # damage is printed below, in one line
-    with lock.held(workdir):
+    with quiet(), lock.held(workdir):
         left = repair.repair(workdir, lambda path: make.report(path, anew=True))
     for problem in left:
         print(problem)

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import logging
-
-from aljax.cli.guard import Parser, guarded
+from aljax.cli.guard import Parser, guarded, quiet
 from aljax.errors import InvalidInputError
 
 DESCRIPTION = "Checks every file of a run directory, and all of them against each other."
@@ -22,11 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise InvalidInputError(f"{workdir}: no such folder; accepted: a run directory")
     from aljax.records import files, manifest, verify
 
-    logging.set_verbosity(logging.ERROR)  # damage is printed below, in one line
     found = False
-    for problem in verify.problems(workdir):
-        found = True
-        print(problem)
+    with quiet():
+        for problem in verify.problems(workdir):
+            found = True
+            print(problem)
     if not found:
         count = len(files.read_lines(workdir / "cycles.jsonl")[0])
         print(f"{workdir}: {count} complete cycles, and nothing wrong with them")

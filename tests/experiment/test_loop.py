@@ -35,8 +35,8 @@ from tests.harness import changed, config_of, launch, results, start
 ROOT = Path(__file__).parents[2]
 LINE = [
     *("trial", "cycle", "labeled", "budget", "subset_size", "overlap", "chance", "C", "kappa", "jaccard"),
-    *("p_value", "uncertainty", "diversity", "acquired", "ties", "accuracy", "test_loss", "train_loss"),
-    *("epochs", "retries"),
+    *("p_value", "uncertainty", "diversity", "acquired", "ties", "selections_sha256"),
+    *("accuracy", "test_loss", "train_loss", "epochs", "retries"),
 ]
 
 
