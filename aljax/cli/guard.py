@@ -59,7 +59,7 @@ def say(text: str, status: int) -> int:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silences warnings, for a command that prints what is damaged itself; the process keeps its verbosity."""
+    """Silences warnings for a command that prints damage itself; the process keeps its verbosity."""
     before = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
