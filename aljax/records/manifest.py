@@ -28,6 +28,7 @@ FILES = (
     "report.html",
 )
 FOLDERS = ("selections", "chosen", "gallery", "figures", "checkpoints", "tensorboard")
+SPENT = "checkpoints/"  # a finished run needs none of them: they may be deleted, but not changed
 
 
 def exists(workdir: Path) -> bool:
@@ -80,7 +81,8 @@ def problems(workdir: Path) -> Iterator[str]:
         path = workdir / name
         try:
             if name not in present:
-                yield f"{path}: missing"
+                if not name.startswith(SPENT):
+                    yield f"{path}: missing"
             elif name not in listed:
                 yield f"{path}: is not listed in {NAME}"
             elif _digest(path) != listed[name]:

@@ -109,6 +109,19 @@ def test_what_no_run_wrote_is_foreign_and_no_problem(run, tmp_path):
     assert found(run) == []
 
 
+def test_a_finished_run_needs_no_checkpoints_but_those_it_has_are_whole(run):
+    file = run / "checkpoints" / "trial-00" / "notes" / "array"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"weights")
+    manifest.write(run)
+    file.write_bytes(b"weightz")
+    assert [line.replace(f"{run}/", "") for line in manifest.problems(run)] == [
+        "checkpoints/trial-00/notes/array: is not what manifest.json lists"
+    ]
+    shutil.rmtree(run / "checkpoints")
+    assert list(manifest.problems(run)) == []
+
+
 # Repair
 
 
