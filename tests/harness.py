@@ -1,4 +1,4 @@
-"""What tests share: configs, run directories made by hand, and small runs of the launcher."""
+"""The parts that tests share: configs, run directories made by hand, small runs of the launcher."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def launch(
 
 
 def results(workdir: Path) -> tuple[bytes, dict[str, Any]]:
-    """What two runs of one command have in common, to the byte."""
+    """Returns all that two runs of one command have in common, to the byte."""
     arrays = {}
     for path in [*workdir.glob("selections/*/*.npz"), *workdir.glob("gallery/*/*.npz")]:
         with np.load(path) as archive:

@@ -1,4 +1,4 @@
-"""Which room imports which, and what importing aljax brings along."""
+"""The layers of imports, and what importing aljax brings along."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What README says of the code is true: its map, and the commands and files that it names."""
+"""README is true to the code: its map, and the commands and files that it names."""
 
 import ast
 import re

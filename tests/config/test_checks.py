@@ -1,4 +1,4 @@
-"""What a config is refused for, and how the refusal reads."""
+"""Refusals of a config, and their words."""
 
 import pytest
 
