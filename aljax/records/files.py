@@ -5,17 +5,18 @@ import secrets
 from pathlib import Path
 
 from aljax.errors import InvalidInputError, RunError
-from aljax.records.lines import Record, decoded, encoded
+from aljax.records.lines import CHECKSUM, Record, decoded, encoded
 
 __all__ = ["PARTIAL", "Record", "append", "decoded", "encoded", "read", "read_lines", "write"]
 
 PARTIAL = ".partial-"  # begins the name of a file that is not complete yet
 
 
-def read_lines(path: Path) -> tuple[list[Record], int]:
+def read_lines(path: Path, checksum: str = CHECKSUM) -> tuple[list[Record], int]:
     """Reads the records of a .jsonl file, and counts the bytes that they take up.
 
-    A last line that was not written to its end is left out of both; a file that is missing has no lines.
+    The lines end with a field `checksum`. A last line that was not written to its end is left out of
+    both; a file that is missing has no lines.
 
     Raises:
       InvalidInputError: if the file cannot be read, or a line is not as it was written, naming both.
@@ -24,7 +25,7 @@ def read_lines(path: Path) -> tuple[list[Record], int]:
     records, length = [], 0
     for number, line in enumerate(whole, start=1):
         try:
-            records.append(decoded(line + b"\n"))
+            records.append(decoded(line + b"\n", checksum))
         except ValueError as error:
             reason = f"damaged ({error}); accepted: a line as aljax wrote it"
             raise InvalidInputError(f"{path}:{number}: {reason}") from error
@@ -44,13 +45,13 @@ def read(path: Path) -> bytes:
         ) from error
 
 
-def append(path: Path, *added: Record) -> None:
+def append(path: Path, *added: Record, checksum: str = CHECKSUM) -> None:
     """Appends records to a file that exists, a line each; they are on the disk when this returns.
 
     Raises:
       RunError: if it could not be written; the file then holds what it held before.
     """
-    content = b"".join(map(encoded, added))
+    content = b"".join(encoded(record, checksum) for record in added)
     try:
         with open(path, "r+b", buffering=0) as file:  # which does not make a file that has vanished
             before = file.seek(0, os.SEEK_END)

@@ -2,7 +2,8 @@
 
 The last field of a line, "sha256", holds the first 16 hexadecimal digits of the SHA-256 of the line as
 it would be written without that field: `{"trial": 0, "cycle": 1}` gives `{"trial": 0, "cycle": 1,
-"sha256": "..."}`. It covers every byte of the line, and is no part of the record.
+"sha256": "..."}`. It covers every byte of the line, and is no part of the record. Where "sha256" is a
+field of the record itself, the checksum has another name.
 """
 
 import hashlib
@@ -16,27 +17,27 @@ Record = dict[str, Any]
 CHECKSUM = "sha256"
 WHOLE = ("trial", "cycle")  # fields that are whole numbers wherever they are
 
-_LINE = re.compile(rb'(\{.*)"sha256": "([0-9a-f]{16})"\}\n', re.DOTALL)
+_LINE = re.compile(rb'(\{.*)"([a-z0-9_]+)": "([0-9a-f]{16})"\}\n', re.DOTALL)
 
 
-def encoded(record: Record) -> bytes:
+def encoded(record: Record, checksum: str = CHECKSUM) -> bytes:
     """Returns a record as its line; raises ValueError if a number in it is not finite."""
     text = json.dumps(record, allow_nan=False).encode()
     separator = b", " if record else b""
-    return b'%s%s"%s": "%s"}\n' % (text[:-1], separator, CHECKSUM.encode(), digest(text).encode())
+    return b'%s%s"%s": "%s"}\n' % (text[:-1], separator, checksum.encode(), digest(text).encode())
 
 
-def decoded(line: bytes) -> Record:
-    """Returns the record of a line, without the checksum.
+def decoded(line: bytes, checksum: str = CHECKSUM) -> Record:
+    """Returns the record of a line, without its field `checksum`.
 
     Raises:
       ValueError: if the line is not as it was written, with the reason.
     """
     match = _LINE.fullmatch(line)
-    if match is None:
+    if match is None or match[2].decode() != checksum:
         raise ValueError("it does not end with a checksum, as every line does since 0.1.0")
     content = match[1].removesuffix(b", ") + b"}"
-    if digest(content) != match[2].decode():
+    if digest(content) != match[3].decode():
         raise ValueError("its checksum differs")
     record = parsed(content)
     if not isinstance(record, dict):
