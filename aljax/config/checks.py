@@ -31,6 +31,7 @@ def check(config: Mapping[str, Any]) -> None:
         if not of_type or not field.accepts(value):
             raise invalid(name, value, field.accepted)
     _check_selection(values)
+    _check_embeddings(values)
     _check_training(values)
     _check_scenario(values)
     _check_stopping(values)
@@ -91,6 +92,12 @@ def _check_selection(values: Mapping[str, Any]) -> None:
     if values["trials"] * values["cycles"] > 1_000_000:
         most = 1_000_000 // values["cycles"]
         raise invalid("trials", values["trials"], f"at most {most} with config.cycles={values['cycles']}")
+
+
+def _check_embeddings(values: Mapping[str, Any]) -> None:
+    embeddings = values["dataset.source"] == "embeddings"
+    if values["space"] == "given" and not embeddings:
+        raise invalid("space", "given", "'model', or with config.dataset.source='embeddings'")
 
 
 def _check_training(values: Mapping[str, Any]) -> None:

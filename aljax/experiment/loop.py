@@ -248,10 +248,11 @@ def select(
     state = progress.state if progress else None
     drawn = candidates.draw(study, images, holdout, trial, cycle)
     names = roles.names_of(config, cycle)
-    wanted = {field for name in names.values() for field in registry.needs_of(registry.find(name))}
+    found = [registry.find(name) for name in names.values()]
+    wanted = {output for strategy in found for output in registry.needs_of(strategy, config["space"])}
     wanted |= diagnose.NEEDS
     try:
-        view = view_of(drawn.study, images, drawn.rows, state, wanted)
+        view = view_of(drawn.study, images, drawn.rows, state, wanted, cycle)
         clock.lap("score")
         made, details = candidates.choose(study, names, drawn, view, trial, cycle)
     except RunError as error:
