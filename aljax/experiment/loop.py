@@ -21,7 +21,16 @@ from aljax.errors import InvalidInputError, RunError
 from aljax.experiment import candidates, diagnose, roles, sanity, validation
 from aljax.experiment.fit import fit
 from aljax.experiment.monitor import Monitor, monitoring
-from aljax.experiment.study import Study, check_training, chunk, environment, local_mesh, prepare, steps_of
+from aljax.experiment.study import (
+    Study,
+    check_training,
+    chunk,
+    environment,
+    key_of,
+    local_mesh,
+    prepare,
+    steps_of,
+)
 from aljax.experiment.view import view_of
 from aljax.records import checkpoints, chosen, directory, files, lock, manifest, places, selections, verify
 from aljax.report import make, terminal
@@ -252,7 +261,9 @@ def select(
     wanted = {output for strategy in found for output in registry.needs_of(strategy, config["space"])}
     wanted |= diagnose.NEEDS
     try:
-        view = view_of(drawn.study, images, drawn.rows, state, wanted, cycle)
+        view = view_of(
+            drawn.study, images, drawn.rows, state, wanted, cycle, key_of(study, trial, cycle, "dropout")
+        )
         clock.lap("score")
         made, details = candidates.choose(study, names, drawn, view, trial, cycle)
     except RunError as error:

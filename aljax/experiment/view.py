@@ -23,6 +23,7 @@ def view_of(
     state: TrainState | None,
     wanted: Set[str],
     cycle: int,
+    key: jax.Array,
 ) -> View:
     """Computes the view of a sub-pool.
 
@@ -33,6 +34,7 @@ def view_of(
       state: the ensemble trained on them, or None while there is none.
       wanted: outputs of the view.
       cycle: the selecting one.
+      key: draws the features that dropout leaves.
 
     Returns:
       The view, of which the other outputs are None, but for the indices and labels.
@@ -62,8 +64,9 @@ def view_of(
         subset,
         labeled,
         len(images.labeled),
+        key,
         networks=study.networks,
-        wanted=frozenset(wanted & outputs_from("model", "ensemble")),
+        wanted=frozenset(wanted & outputs_from("model", "dropout", "ensemble")),
         chunk=chunk(study),
         sharding=mesh.spread(study.mesh),
     )

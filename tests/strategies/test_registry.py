@@ -30,7 +30,7 @@ def of_probabilities(*rows):
 
 
 def any_view(key=KEY, subset_size=6, num_labeled=3, capacity=5):
-    keys = jax.random.split(key, 5)
+    keys = jax.random.split(key, 6)
     return view(
         subset_size,
         num_labeled=num_labeled,
@@ -39,6 +39,7 @@ def any_view(key=KEY, subset_size=6, num_labeled=3, capacity=5):
         features=jax.random.normal(keys[2], (subset_size, 2)),
         labeled_features=jax.random.normal(keys[3], (capacity, 2)),
         member_log_probs=jax.nn.log_softmax(jax.random.normal(keys[4], (2, subset_size, 3))),
+        dropout_classes=jax.random.randint(keys[5], (subset_size, 3), 0, 3),
     )
 
 
@@ -129,7 +130,7 @@ def test_random_is_uniform_and_needs_no_model():
 def test_every_strategy_keeps_the_contract_with_what_it_needs_and_no_more(name):
     needed = needs_of(STRATEGIES[name])
     assert needed <= set(View._fields)
-    unneeded = dict.fromkeys(outputs_from("model", "ensemble") - needed)
+    unneeded = dict.fromkeys(outputs_from("model", "dropout", "ensemble") - needed)
     for budget in (1, 5, 6):
         given = any_view()._replace(**unneeded)
         selection = select(name, KEY, given, budget)
@@ -161,7 +162,8 @@ def test_a_name_that_is_none_is_refused_with_those_that_are():
         find("corset", field="config.diversity")
 
 
-DETERMINISTIC = sorted(set(STRATEGIES) - {"random", "badge", "typiclust", "probcover"})
+RANDOM = {"random", "powerbald", "badge", "typiclust", "probcover", "dropquery", "cluster_margin"}
+DETERMINISTIC = sorted(set(STRATEGIES) - RANDOM)
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
@@ -236,6 +238,7 @@ def test_of_images_that_are_all_alike_each_is_chosen_as_often(name):
         features=rows,
         labeled_features=rows[:2] / 2,
         member_log_probs=jnp.log(jnp.stack([rows, rows]) / 2),
+        dropout_classes=jnp.zeros((size, 3), jnp.int32),
     )
     counts = np.zeros(size)
     for seed in range(repeats):
@@ -245,7 +248,10 @@ def test_of_images_that_are_all_alike_each_is_chosen_as_often(name):
     assert scipy.stats.chi2.sf(statistic, size - 1) > 0.001
 
 
-@pytest.mark.parametrize("name", ["core_set", "robust_core_set", "badge"])
+NORMALIZED = ["maxherding", "uherding", "dropquery", "cluster_margin"]
+
+
+@pytest.mark.parametrize("name", ["core_set", "robust_core_set", "badge", *NORMALIZED])
 @pytest.mark.parametrize("scale", [1e-22, 1e19])
 def test_features_of_any_scale_select_alike(name, scale):
     given = any_view(subset_size=24)
@@ -254,7 +260,7 @@ def test_features_of_any_scale_select_alike(name, scale):
     np.testing.assert_array_equal(select(name, KEY, given._replace(**scaled), 6).chosen, expected)
 
 
-@pytest.mark.parametrize("name", ["robust_core_set", "typiclust", "probcover", "core_set"])
+@pytest.mark.parametrize("name", ["robust_core_set", "typiclust", "probcover", "core_set", *NORMALIZED])
 def test_features_that_are_not_finite_are_refused(name):
     given_view = any_view()
     broken = given_view._replace(features=given_view.features.at[2, 1].set(jnp.nan))
@@ -302,7 +308,7 @@ def config_of(**changes):
         (
             {"scenario": "stream", "uncertainty": "core_set"},
             "config.uncertainty='core_set': accepted: in a stream, one that scores each image: random, "
-            "least_confidence, margin, entropy, learning_loss, bald, vote_entropy",
+            "least_confidence, margin, entropy, learning_loss, bald, vote_entropy, powerbald",
         ),
     ],
 )
