@@ -98,6 +98,10 @@ def _check_embeddings(values: Mapping[str, Any]) -> None:
     embeddings = values["dataset.source"] == "embeddings"
     if values["space"] == "given" and not embeddings:
         raise invalid("space", "given", "'model', or with config.dataset.source='embeddings'")
+    if embeddings and values["model.name"] == "resnet18":
+        raise invalid("model.name", "resnet18", "with embeddings, linear, mlp, or your own of inputs [B, D]")
+    if embeddings and values["scenario"] == "synthesis":
+        raise invalid("scenario", "synthesis", "pool or stream, as embeddings are no images to change")
 
 
 def _check_training(values: Mapping[str, Any]) -> None:

@@ -107,7 +107,7 @@ FIELDS: dict[str, Field] = {
     "checkpoint_minutes": real(10, "minutes of training between checkpoints inside a cycle"),
     "dataset.source": name("embedded", "embedded (in scikit-learn), tfds, folder or embeddings"),
     "dataset.name": name("digits", "as its source calls it; for a folder, as you do"),
-    "dataset.data_dir": text("", "where it lies; for tfds, empty is its own default"),
+    "dataset.data_dir": text("", "where it lies, of embeddings the file; for tfds, empty is its own default"),
     "dataset.train_split": name("train", "the pool"),
     "dataset.test_split": name("test", "what accuracy is measured on"),
     "dataset.image_size": whole(8, "pixels each way; other images are resized", 8, 1024),
@@ -116,8 +116,9 @@ FIELDS: dict[str, Field] = {
     "dataset.images": whole(0, "a fixed random choice of so many images to train with; 0: all"),
     "dataset.skip_unreadable": flag(False, "leaves out the files of a folder that cannot be decoded"),
     "dataset.background": whole(0, "grey level behind transparent pixels, from black to white", 0, 255),
-    "model.name": name("resnet18", 'network, or your own as "path/to/file.py:function"'),
-    "model.width": whole(64, "channels of the first stage", 1, 1024),
+    "model.name": name("resnet18", 'resnet18, linear, mlp, or your own as "path/to/file.py:function"'),
+    "model.width": whole(64, "channels of the first stage; of mlp, units of each hidden layer", 1, 4096),
+    "model.depth": whole(1, "hidden layers of mlp", 1, 64),
     "model.dtype": choice(
         "auto", "of computation; auto: float32 on a CPU, else bfloat16", *("auto", "float32", "bfloat16")
     ),

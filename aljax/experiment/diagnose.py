@@ -47,8 +47,8 @@ def write(
     kept = diagnostics.gallery(
         labels, uncertainty.chosen, diversity.chosen, study.class_names, space=space, scores=scores
     )
-    # As many as there can be, so that fetching them is compiled once.
-    wanted = np.resize(subset[kept.shown], 3 * diagnostics.SHOWN)
-    images = np.asarray(study.train_set.images[wanted])[: len(kept.shown)]
-    path = diagnostics.path_of(study.workdir, trial, cycle)
-    files.write(path, diagnostics.packed(kept._replace(images=images)))
+    if study.train_set.images.ndim == 4:  # and no embeddings, of which there is nothing to see
+        # As many as there can be, so that fetching them is compiled once.
+        wanted = np.resize(subset[kept.shown], 3 * diagnostics.SHOWN)
+        kept = kept._replace(images=np.asarray(study.train_set.images[wanted])[: len(kept.shown)])
+    files.write(diagnostics.path_of(study.workdir, trial, cycle), diagnostics.packed(kept))

@@ -139,9 +139,10 @@ def chunk(study: Study) -> int:
 
 def local_mesh(config: Mapping[str, Any]) -> Mesh:
     """Returns the devices of this host that the config asks for."""
-    batch_size = config["train"]["batch_size"]
+    batch_size, data_set = config["train"]["batch_size"], config["dataset"]
+    pixels = 1 if data_set["source"] == "embeddings" else data_set["image_size"] ** 2
     try:
-        return mesh.local(config["devices"], batch_size, batch_size * config["dataset"]["image_size"] ** 2)
+        return mesh.local(config["devices"], batch_size, batch_size * pixels)
     except ValueError as error:
         raise InvalidInputError(
             f"config.devices={config['devices']}: {error}; accepted: 0 for all, or fewer"
