@@ -87,6 +87,8 @@ FIELDS: dict[str, Field] = {
         ),
         "two or more different strategies, as in ('margin', 'core_set') or ('all', '-badge'), or ()",
     ),
+    "initial.strategy": name("random", "of cycle 1: random, or one that needs given embeddings alone"),
+    "initial.budget": whole(0, "images labeled in cycle 1; 0: as many as in the others"),
     "space": choice(
         "model",
         "of the features that strategies compare: the model's last stage, or embeddings as they were given",

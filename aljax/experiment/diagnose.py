@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from aljax.config import budget_of
 from aljax.experiment.study import Study, key_of
 from aljax.records import diagnostics, directory, files
 from aljax.strategies import STRATEGIES, Selection, View
@@ -30,7 +31,8 @@ def write(
       trial, cycle: name the line and the gallery.
     """
     labels = np.asarray(study.train_set.labels)[subset]
-    random = STRATEGIES["random"](key_of(study, trial, cycle, "diagnostics"), view, study.config["budget"])
+    budget = budget_of(study.config, cycle)
+    random = STRATEGIES["random"](key_of(study, trial, cycle, "diagnostics"), view, budget)
     batches = {"uncertainty": uncertainty.chosen, "diversity": diversity.chosen, "random": random.chosen}
     space = true_loss = None
     if view.features is not None:

@@ -23,6 +23,7 @@ def view_of(
     state: TrainState | None,
     wanted: Set[str],
     cycle: int,
+    space: str,
 ) -> View:
     """Computes the view of a sub-pool.
 
@@ -33,6 +34,7 @@ def view_of(
       state: the ensemble trained on them, or None while there is none.
       wanted: outputs of the view.
       cycle: the selecting one.
+      space: of the features that strategies see.
 
     Returns:
       The view, of which the other outputs are None, but for the indices and labels.
@@ -48,7 +50,7 @@ def view_of(
         indices=subset,
         labels=pool.known_labels(images, np.asarray(study.train_set.labels), len(labeled)),
         cycle=cycle,
-        space=study.config["space"],
+        space=space,
     )
     if "given" in wanted:
         view = view._replace(given=_given(study, subset))
