@@ -21,7 +21,8 @@ SMALL = {
     "cycles": 3,
     "budget": 20,
     "subset_size": 100,
-    "model.width": 2,
+    "model.name": "tests.networks:two_layers",  # of seconds, not of a minute, to compile
+    "model.width": 4,
     "train.learning_rate": 0.01,  # at 0.1 so narrow a network may explode, on some processors
     "train.batch_size": 16,
     "train.epochs": 12,
