@@ -16,7 +16,7 @@ import numpy as np
 from absl import logging
 
 from aljax import agreement
-from aljax.config import check
+from aljax.config import budget_of, check
 from aljax.errors import InvalidInputError, RunError
 from aljax.experiment import candidates, diagnose, roles, sanity, validation
 from aljax.experiment.fit import fit
@@ -138,7 +138,7 @@ def run_trial(
                 "trial": trial,
                 "cycle": cycle,
                 "labeled": len(pools[-1].labeled),
-                "budget": study.config["budget"],
+                "budget": budget_of(study.config, cycle),
                 "subset_size": study.config["subset_size"],
                 **compared._asdict(),
                 **roles.recorded(study.config, cycle),
@@ -218,7 +218,7 @@ def record(
 ) -> None:
     """Appends the last line of a trial's history to the records, with the reason if the trial stops."""
     line = history[-1]
-    rules = stopping.Rules(**study.config["stop"])
+    rules = stopping.Rules(**study.config["stop"], batch=study.config["budget"])
     if stopping.asked_for(rules):
         line["stopped"] = stopping.reason(history, rules, study.config["cycles"])
     place = {"trial": line["trial"], "cycle": line["cycle"]}
@@ -248,10 +248,12 @@ def select(
     state = progress.state if progress else None
     drawn = candidates.draw(study, images, holdout, trial, cycle)
     names = roles.names_of(config, cycle)
-    wanted = {field for name in names.values() for field in registry.needs_of(registry.find(name))}
+    space = roles.space_of(config, cycle)
+    found = [registry.find(name) for name in names.values()]
+    wanted = {output for strategy in found for output in registry.needs_of(strategy, space)}
     wanted |= diagnose.NEEDS
     try:
-        view = view_of(drawn.study, images, drawn.rows, state, wanted)
+        view = view_of(drawn.study, images, drawn.rows, state, wanted, cycle, space)
         clock.lap("score")
         made, details = candidates.choose(study, names, drawn, view, trial, cycle)
     except RunError as error:

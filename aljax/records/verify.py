@@ -119,7 +119,7 @@ def _lines(path: Path, plan: list[Place]) -> Generator[str, None, tuple[list[Rec
 
 def _stopped(workdir: Path, number: int, lines: Sequence[Record], config: Record) -> Iterator[str]:
     """Checks the reason for which a trial stopped with a line, or went on."""
-    rules, line = stopping.Rules(**config["stop"]), lines[number - 1]
+    rules, line = stopping.Rules(**config["stop"], batch=config["budget"]), lines[number - 1]
     if not stopping.asked_for(rules):
         return
     history = [other for other in lines[:number] if other["trial"] == line["trial"]]
