@@ -18,7 +18,10 @@ export function draw(questions, classes) {
     const mine = questions.filter((one) => one.guess === name).sort((a, b) => b.probability - a.probability);
     return mine.length ? group(name, mine.map((one) => before.get(one.file) ?? tile(one))) : null;
   });
+  const focused = document.activeElement; // which loses it when it moves
   form.replaceChildren(...groups.filter(Boolean));
+  if (form.contains(focused)) focused.focus();
+  else if (before.has(focused?.dataset?.file)) focus();
   count();
 }
 

@@ -41,13 +41,14 @@ function write(id, text) {
 
 function draw() {
   document.body.dataset.phase = view.phase;
-  $("one").hidden = !asking() || inGrid;
-  $("many").hidden = !asking() || !inGrid;
+  const many = inGrid && view.grid !== undefined; // it comes with the next response
+  $("one").hidden = !asking() || many;
+  $("many").hidden = !asking() || !many;
   $("wait").hidden = asking();
   drawHeader();
   drawClasses();
   if (!asking()) drawWait();
-  else if (inGrid) grid.draw(view.grid ?? [], view.classes);
+  else if (many) grid.draw(view.grid, view.classes);
   else drawQuestion();
 }
 
@@ -274,7 +275,7 @@ function toggleGrid(event) {
   event?.preventDefault();
   inGrid = !inGrid;
   if (!inGrid) draw();
-  refresh().then(() => inGrid && grid.focus());
+  queue = queue.then(refresh).then(() => inGrid && grid.focus());
 }
 
 function narrow() {
