@@ -7,12 +7,12 @@ goes on by itself.
 
 import contextlib
 import secrets
-import threading
 from collections.abc import Iterator
 
+from aljax.oracles import web
 from aljax.oracles.base import Session, Setting
 from aljax.oracles.page.desk import Desk
-from aljax.oracles.page.server import serving
+from aljax.oracles.page.server import responder
 
 
 @contextlib.contextmanager
@@ -24,13 +24,7 @@ def page(setting: Setting) -> Iterator[Session]:
     """
     token = secrets.token_urlsafe(24)
     desk = Desk(setting)
-    with serving(desk, token, setting.port) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
-        thread.start()
-        print(f"label at http://127.0.0.1:{server.server_port}/#{token}", flush=True)
-        try:
-            yield Session(desk.ask, desk.report)
-            desk.part()
-        finally:
-            server.shutdown()
-            thread.join()
+    with web.serving(setting.port, responder(desk, token)) as port:
+        print(f"label at http://{web.LOOPBACK}:{port}/#{token}", flush=True)
+        yield Session(desk.ask, desk.report)
+        desk.part()
