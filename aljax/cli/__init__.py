@@ -8,6 +8,7 @@ import aljax
 
 COMMANDS = {
     "run": "runs a study, or what is left of it",
+    "label": "asks a person for the classes of images, and learns from the answers",
     "report": "makes the report of a run, or lays several side by side",
     "verify": "checks every file of a run directory",
     "repair": "makes derived files of a run directory again, and names what is lost",
