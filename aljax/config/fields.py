@@ -69,9 +69,7 @@ def _epochs(values: tuple[Any, ...]) -> bool:
 
 
 def _names(values: tuple[Any, ...]) -> bool:
-    """Tells whether these can name classes: "skip" and "unsure" are other answers."""
-    plain = all(type(one) is str and one == one.strip() and one.isprintable() and one for one in values)
-    return plain and len(set(values)) == len(values) != 1 and not {"skip", "unsure"} & set(values)
+    return all(type(one) is str for one in values) and len(set(values)) == len(values) != 1
 
 
 FIELDS: dict[str, Field] = {
@@ -126,7 +124,7 @@ FIELDS: dict[str, Field] = {
         (),
         "of unlabeled images; (): those of the labels that there are",
         _names,
-        "two or more different names, as in ('cat', 'dog'), none of them skip or unsure, or ()",
+        "two or more different names, as in ('cat', 'dog'), or ()",
     ),
     "model.name": name("resnet18", 'network, or your own as "path/to/file.py:function"'),
     "model.width": whole(64, "channels of the first stage", 1, 1024),

@@ -47,7 +47,7 @@ def load(
     request = Request(name, **fields)
     request = request._replace(data_dir=os.path.expanduser(request.data_dir))
     dataset = function(request)
-    if not unknown:
+    if not unknown and dataset.train.files:  # of a source of which images may have no label
         dataset = labeled(dataset)
     _check(dataset, name, unknown)
     if not unknown or classes or images:

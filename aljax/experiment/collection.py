@@ -3,22 +3,16 @@
 Shapes: N images, in the order of this start of the command; the next one may find others.
 """
 
-import csv
 import hashlib
-import io
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from aljax.data import Dataset, Split
-from aljax.records import chosen, files, journal
+from aljax.records import inventory
+from aljax.records.inventory import JUDGE, TEST, TRAIN, Image
 from aljax.records.journal import Answer
-
-INVENTORY = "images.csv"  # the images of the last start: file,sha256
-CHANGES = "changes.jsonl"  # what was found changed at each start: a line per image, class or field
 
 
 class Known(NamedTuple):
@@ -56,32 +50,13 @@ def known(images: Split, class_names: Sequence[str], answers: Iterable[Answer], 
     numbers = {name: number for number, name in enumerate(class_names)}
     labels = np.full(len(images.ids), -1, np.int32)
     skipped = np.zeros(len(images.ids), bool)
-    for row, answer in standing(images, answers).items():
+    stands = inventory.standing(hashes_of(images), answers)
+    for row, file in enumerate(images.ids):
+        if (answer := stands.get(file)) is None:
+            continue
         labels[row] = numbers.get(answer.label, -1) if answer.answer == "label" else -1
         skipped[row] = answer.answer == "skip"
     return Known(labels, skipped, judges & (images.labels < 0))
-
-
-def standing(images: Split, answers: Iterable[Answer]) -> dict[int, Answer]:
-    """Returns the answer that counts for each image, by its row.
-
-    An answer belongs to the image of its file name and content; where no file has that name any more, to
-    the images of that content: they were renamed.
-    """
-    rows = {
-        (id, file.sha256): row for row, (id, file) in enumerate(zip(images.ids, images.files, strict=True))
-    }
-    there = set(images.ids)
-    by_name, by_content = [], []
-    for answer in answers:
-        if (answer.file, answer.sha256) in rows:
-            by_name.append(answer)
-        elif answer.file not in there:
-            by_content.append(answer._replace(file=answer.sha256))
-    of_content = journal.standing(by_content)
-    found = {row: of_content[sha256] for (_, sha256), row in rows.items() if sha256 in of_content}
-    of_name = journal.standing(by_name)
-    return found | {row: of_name[id] for (id, _), row in rows.items() if id in of_name}
 
 
 def judging(images: Split, seed: int, fraction: float) -> np.ndarray:
@@ -102,24 +77,44 @@ def judging(images: Split, seed: int, fraction: float) -> np.ndarray:
     return np.array([int.from_bytes(digest[:8], "big") < fraction * 2**64 for digest in digests], bool)
 
 
+def hashes_of(*splits: Split) -> dict[str, str]:
+    """Returns the SHA-256 of each image by its file's name."""
+    named = (pair for split in splits for pair in zip(split.ids, split.files, strict=True))
+    return {id: file.sha256 for id, file in named}
+
+
 def imported(dataset: Dataset, answers: Sequence[Answer], time: str) -> list[Answer]:
     """Returns the answers to append so that a journal holds the labels that the images came with.
 
     They have cycle 0. A label that is as it was at the last start is not entered again, so that what a
     person has answered since then counts; one that is no longer there is taken back, if it counted.
     """
-    stands = standing(dataset.train, answers)
+    stands = inventory.standing(hashes_of(dataset.train, dataset.test), answers)
     last = {(one.file, one.sha256): one for one in answers if one.cycle == 0}
     new = []
-    images = zip(dataset.train.ids, dataset.train.files, dataset.train.labels, strict=True)
-    for row, (id, file, label) in enumerate(images):
-        before = last.get((id, file.sha256))
-        name = dataset.class_names[label] if label >= 0 else ""
-        if name == (before.label if before else ""):
-            continue
-        if name or stands.get(row) == before:
-            new.append(Answer(id, file.sha256, "label" if name else "undo", name, 0, "", 0.0, time))
+    for split in (dataset.train, dataset.test):
+        for id, file, label in zip(split.ids, split.files, split.labels, strict=True):
+            before = last.get((id, file.sha256))
+            name = dataset.class_names[label] if label >= 0 else ""
+            if name == (before.label if before else ""):
+                continue
+            if name or stands.get(id) == before:
+                new.append(Answer(id, file.sha256, "label" if name else "undo", name, 0, "", 0.0, time))
     return new
+
+
+def listed(dataset: Dataset, judges: np.ndarray) -> list[Image]:
+    """Returns the images of a data set as the run directory lists them.
+
+    Args:
+      dataset: with the files of its images.
+      judges: images that judge the models, [N] bool; one that came with a label is none of them.
+    """
+    splits = np.where(judges & (dataset.train.labels < 0), JUDGE, TRAIN)
+    return [
+        *map(Image, *zip(*hashes_of(dataset.train).items(), strict=True), splits.tolist()),
+        *(Image(id, sha256, TEST) for id, sha256 in hashes_of(dataset.test).items()),
+    ]
 
 
 def identity(run: str, images: Split, class_names: Sequence[str], known: Known) -> str:
@@ -139,40 +134,3 @@ def of_fields(
         for name in names
         if name in before and before[name] != now[name]
     ]
-
-
-def update_inventory(workdir: Path, images: Split) -> list[dict[str, str]]:
-    """Writes the names and contents of the images; returns what has changed since the last start."""
-    path = workdir / INVENTORY
-    now = {id: file.sha256 for id, file in zip(images.ids, images.files, strict=True)}
-    before: dict[str, str] = {}
-    if path.exists():
-        table = csv.DictReader(io.StringIO(files.read(path).decode(), newline=""))
-        before = {row["file"]: row["sha256"] for row in table}
-    found = changes(before, now) if before else []
-    if now != before:
-        files.write(path, chosen.table(["file", "sha256"], list(now.items())))
-    return found
-
-
-def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[dict[str, str]]:
-    """Returns the images that were added, removed, renamed or replaced, each with its `name`.
-
-    Args:
-      before, now: the SHA-256 of each image by its file's name.
-    """
-    gone = {before[name]: name for name in before.keys() - now.keys()}
-    found = []
-    for name, sha256 in now.items():
-        if name not in before and sha256 in gone:
-            found.append({"what": "renamed", "name": name, "before": gone.pop(sha256)})
-        elif name not in before:
-            found.append({"what": "added", "name": name, "before": ""})
-        elif before[name] != sha256:
-            found.append({"what": "replaced", "name": name, "before": before[name]})
-    return found + [{"what": "removed", "name": "", "before": name} for name in sorted(gone.values())]
-
-
-def summary(found: Iterable[Mapping[str, str]]) -> str:
-    """Returns changes in words, as "3 added, 1 renamed"."""
-    return ", ".join(f"{count:,} {what}" for what, count in Counter(one["what"] for one in found).items())

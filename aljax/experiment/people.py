@@ -33,7 +33,18 @@ from aljax.experiment.loop import Clock
 from aljax.experiment.monitor import Monitor, monitoring
 from aljax.experiment.study import Study, assembled, check_training, environment, local_mesh, steps_of
 from aljax.oracles import Oracle, Progress, Session, Setting
-from aljax.records import checkpoints, chosen, directory, files, journal, lock, manifest, places, selections
+from aljax.records import (
+    checkpoints,
+    chosen,
+    directory,
+    files,
+    inventory,
+    journal,
+    lock,
+    manifest,
+    places,
+    selections,
+)
 from aljax.records.selections import Selections
 from aljax.records.summary import wilson
 from aljax.report import make, terminal
@@ -89,10 +100,11 @@ def run(config: Mapping[str, Any], workdir: str | Path, oracle: Oracle | None = 
         dataset = data.load(**config["dataset"], unknown=True)
         check_files(config, dataset)
         study = assembled(config, workdir, devices, dataset)
-        take_stock(study, dataset, before, len(lines) + 1)
+        judges = judges_of(study, dataset)
+        take_stock(study, dataset, judges, before, len(lines) + 1)
         if len(lines) < config["cycles"]:
             manifest.withdraw(workdir)
-            judges, plan = judges_of(study, dataset), places.plan(config)
+            plan = places.plan(config)
             with (
                 oracle(setting_of(study)) as session,
                 monitoring(partial(steps_of, study), plan, lines, workdir) as monitor,
@@ -192,28 +204,31 @@ def check_files(config: Mapping[str, Any], dataset: data.Dataset) -> None:
         )
 
 
-def take_stock(study: Study, dataset: data.Dataset, before: Mapping[str, Any], cycle: int) -> None:
+def take_stock(
+    study: Study, dataset: data.Dataset, judges: np.ndarray, before: Mapping[str, Any], cycle: int
+) -> None:
     """Enters the labels that the images came with, and what has changed since the last start.
 
     Args:
       study: the study.
       dataset: the images as they are now.
+      judges: those that judge the models, [N] bool.
       before: the config of the last start, by dotted names; {} at the first.
       cycle: the one that is next.
     """
     workdir, time = study.workdir, journal.now()
     directory.repaired(workdir / journal.NAME, journal.CHECKSUM)
-    directory.repaired(workdir / collection.CHANGES)
+    directory.repaired(workdir / inventory.CHANGES)
     answers = journal.read(workdir)
     if new := collection.imported(dataset, answers, time):
         journal.append(workdir, *new)
     now = directory.flat_config(workdir / "config.json")
-    of_images = collection.update_inventory(workdir, dataset.train)
+    of_images = inventory.update(workdir, collection.listed(dataset, judges))
     if of_images:
-        logging.info("images have changed since the last start: %s", collection.summary(of_images))
+        logging.info("images have changed since the last start: %s", inventory.in_words(of_images))
     found = [*collection.of_fields(before, now, FREE), *of_images]
     if found:
-        path = workdir / collection.CHANGES
+        path = workdir / inventory.CHANGES
         if not path.exists():
             files.write(path, b"")
         directory.record(workdir, path.name, *({"cycle": cycle, "time": time, **one} for one in found))

@@ -13,10 +13,11 @@ from flax import traverse_util
 
 from aljax import models
 from aljax.data import images
-from aljax.data.sources.base import Request
+from aljax.data.sources import unlabeled
+from aljax.data.sources.base import LeftOut, Request
 from aljax.errors import InvalidInputError
 from aljax.experiment.study import Study
-from aljax.records import arrays, files
+from aljax.records import arrays, chosen, files
 from aljax.records.checkpoints import Progress
 from aljax.training import ensemble
 from aljax.training.augment import standardize
@@ -96,6 +97,33 @@ def predict(model: Model, paths: Sequence[str]) -> np.ndarray:
     for row, reason in reasons.items():
         raise InvalidInputError(f"{paths[row]}: cannot be read ({reason}); accepted: an image")
     return probabilities(model, pixels)
+
+
+def table(model: Model, folder: Path) -> tuple[bytes, int, list[LeftOut]]:
+    """Predicts every image at any depth of a folder.
+
+    Returns:
+      A CSV file of file, label, probability and a column per class, the number of images in it, and the
+      images that cannot be read.
+
+    Raises:
+      InvalidInputError: if there is no such folder, or it holds no images.
+    """
+    if not folder.is_dir():
+        raise InvalidInputError(f"{folder}: no such folder; accepted: a folder of images")
+    paths, _ = unlabeled.listed(folder)
+    if not paths:
+        raise InvalidInputError(f"{folder}: holds no images; accepted: PNG, JPEG or others that Pillow reads")
+    pixels, reasons = images.read_all(list(paths.values()), model.request, "reading images")
+    shares = probabilities(model, pixels)
+    rows = [
+        (file, model.class_names[row.argmax()], f"{row.max():.6f}", *(f"{share:.6f}" for share in row))
+        for place, (file, row) in enumerate(zip(paths, shares, strict=True))
+        if place not in reasons
+    ]
+    ids = list(paths)
+    unreadable = [LeftOut(ids[place], reason) for place, reason in reasons.items()]
+    return chosen.table(["file", "label", "probability", *model.class_names], rows), len(rows), unreadable
 
 
 def probabilities(model: Model, pixels: np.ndarray) -> np.ndarray:

@@ -7,9 +7,9 @@ __all__ = ["ORACLES", "Batch", "Oracle", "Progress", "Question", "Session", "Set
 
 PARAMETERS = ("setting",)
 ORACLES = {  # imported when they are used
-    "page": "aljax.oracles.page:oracle",
+    "page": "aljax.oracles.page:page",
     "files": "aljax.oracles.files:oracle",
-    "label_studio": "aljax.oracles.label_studio:oracle",
+    "label_studio": "aljax.oracles.label_studio:label_studio",
 }
 
 

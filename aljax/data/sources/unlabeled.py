@@ -6,7 +6,7 @@ paths below `data_dir`.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -56,6 +56,7 @@ def load_unlabeled(request: Request) -> Dataset:
             f"config.dataset.class_names={names!r}: accepted: at least two names, as in ('cat', 'dog'), "
             f"where {root}/{request.train_split}/CLASS/ and config.dataset.labels name no more"
         )
+    check_names(names)
     pixels, reasons = images.read_all(list(paths.values()), request, "reading images")
     ids = tuple(paths)
     unreadable = [LeftOut(ids[row], f"unreadable: {reason}") for row, reason in reasons.items()]
@@ -77,6 +78,17 @@ def load_unlabeled(request: Request) -> Dataset:
         )
 
     return Dataset(split(~tested), split(tested), tuple(names), (*left_out, *unreadable))
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raises InvalidInputError if a class has the name of another answer, or one that no folder can have."""
+    for name in names:
+        folder = name.isprintable() and name == name.strip() and name[:1] not in ("", ".")
+        if not folder or {*name} & {*"/\\"} or name in ("skip", "unsure"):
+            raise InvalidInputError(
+                f"config.dataset.class_names: {name!r}; accepted: names that a folder can have, "
+                "none of them skip or unsure"
+            )
 
 
 def listed(root: Path) -> tuple[dict[str, str], list[LeftOut]]:
