@@ -3,10 +3,11 @@
 import statistics
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aljax.errors import InvalidInputError
 from aljax.records import inventory, journal, reader
+from aljax.records.files import Record
 from aljax.records.inventory import JUDGE, TEST, TRAIN, Image
 from aljax.records.journal import Answer
 from aljax.records.reader import Run
@@ -109,3 +110,46 @@ def sentences(workdir: Path) -> list[str]:
         given = ", ".join(f"{who or 'somebody'}: {label}" for who, label in said.items())
         lines.append(f"contradicting answers for {file}: {given} (the last one counts)")
     return lines
+
+
+HEADINGS = (
+    *("cycle", "asked", "labels", "skipped", "unsure"),
+    *("accuracy %", "95 % interval", "judged by", "s of answering"),
+)
+
+
+def view(run: Run) -> dict[str, Any] | None:
+    """Returns what the page shows of the answers; None where no people label, or a file is damaged."""
+    if not has_answers(run):
+        return None
+    try:
+        labels = load(run.path)
+    except InvalidInputError as error:
+        run.missing.append(str(error))
+        return None
+    spent: dict[int, float] = {}
+    for answer in labels.answers:
+        spent[answer.cycle] = spent.get(answer.cycle, 0.0) + answer.seconds
+    hashes = {image.file: image.sha256 for image in labels.images}
+    return {
+        "headings": HEADINGS,
+        "rows": [_row(line, spent.get(line["cycle"], 0.0)) for line in run.lines],
+        "classes": counts(run, labels),
+        "sentences": [accuracy(run), cost(run, labels)],
+        "contradictions": inventory.contradictions(hashes, labels.answers),
+        "by_test_set": any(image.split == TEST for image in labels.images),
+    }
+
+
+def _row(line: Record, seconds: float) -> tuple[str, ...]:
+    kinds = line.get("answers") or {}
+    known = line.get("interval")
+    return (
+        str(line["cycle"]),
+        f"{line.get('asked', 0):,}",
+        *(f"{kinds.get(kind, 0):,}" for kind in ("label", "skip", "unsure")),
+        f"{100 * line['accuracy']:.1f}" if known else "-",
+        f"{100 * known[0]:.1f} to {100 * known[1]:.1f}" if known else "-",
+        f"{line.get('judged', 0):,}",
+        f"{seconds:.0f}" if seconds else "-",
+    )
