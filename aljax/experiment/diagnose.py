@@ -3,7 +3,7 @@
 import numpy as np
 
 from aljax.experiment.study import Study, key_of
-from aljax.records import diagnostics, directory, files
+from aljax.records import diagnostics, directory, manifest
 from aljax.strategies import STRATEGIES, Selection, View
 
 NEEDS = frozenset({"log_probs", "features", "labeled_features"})  # of the view
@@ -41,14 +41,13 @@ def write(
     measured = diagnostics.measure(
         labels, batches, len(study.class_names), space=space, scores=scores, true_loss=true_loss
     )
+    if space is not None and trial == study.config["first_trial"]:
+        kept = diagnostics.gallery(
+            labels, uncertainty.chosen, diversity.chosen, study.class_names, space=space, scores=scores
+        )
+        # As many as there can be, so that fetching them is compiled once.
+        wanted = np.resize(subset[kept.shown], 3 * diagnostics.SHOWN)
+        images = np.asarray(study.train_set.images[wanted])[: len(kept.shown)]
+        path = diagnostics.path_of(study.workdir, trial, cycle)
+        manifest.put(study.workdir, path, diagnostics.packed(kept._replace(images=images)))
     directory.put(study.workdir / directory.DIAGNOSTICS, {"trial": trial, "cycle": cycle, **measured})
-    if space is None or trial != study.config["first_trial"]:
-        return
-    kept = diagnostics.gallery(
-        labels, uncertainty.chosen, diversity.chosen, study.class_names, space=space, scores=scores
-    )
-    # As many as there can be, so that fetching them is compiled once.
-    wanted = np.resize(subset[kept.shown], 3 * diagnostics.SHOWN)
-    images = np.asarray(study.train_set.images[wanted])[: len(kept.shown)]
-    path = diagnostics.path_of(study.workdir, trial, cycle)
-    files.write(path, diagnostics.packed(kept._replace(images=images)))
