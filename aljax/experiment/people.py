@@ -44,6 +44,7 @@ from aljax.records import (
     manifest,
     places,
     selections,
+    stored_config,
 )
 from aljax.records.selections import Selections
 from aljax.records.summary import wilson
@@ -94,7 +95,7 @@ def run(config: Mapping[str, Any], workdir: str | Path, oracle: Oracle | None = 
     devices = local_mesh(config)
     check_training(config)
     path = workdir / "config.json"
-    before = directory.flat_config(path) if path.exists() else {}
+    before = stored_config.flat(path) if path.exists() else {}
     with directory.opened(workdir, dict(config), environment(devices), FREE):
         lines = directory.completed(workdir, planned(config, workdir))
         dataset = data.load(**config["dataset"], unknown=True)
@@ -103,7 +104,8 @@ def run(config: Mapping[str, Any], workdir: str | Path, oracle: Oracle | None = 
         judges = judges_of(study, dataset)
         take_stock(study, dataset, judges, before, len(lines) + 1)
         if len(lines) < config["cycles"]:
-            manifest.withdraw(workdir)
+            manifest.begin(workdir)
+            manifest.enter(workdir, [stored_config.NAME])
             plan = places.plan(config)
             with (
                 oracle(setting_of(study)) as session,
@@ -136,10 +138,11 @@ def run_cycles(world: World, lines: Sequence[files.Record]) -> None:
                 logging.info("no image is left to ask about")
                 break
             lock.check_held(study.workdir)
-            selections.save(path, selected)
+            manifest.put(study.workdir, path, selections.content(selected))
         names = questions.names_of(study, selected, cycle)
         acquired = roles.acquired(study.config, cycle)
         chosen.save(study.workdir, 0, cycle, selected, names, acquired, selected.details["files"].tolist())
+        manifest.enter(study.workdir, manifest.of_place(study.workdir, 0, cycle))
         clock.lap("record")
         batch = questions.batch_of(world.dataset.train, selected, names[acquired], cycle)
         session.report(progress_of(history, "asking", cycle, known_now(world)))
@@ -222,7 +225,7 @@ def take_stock(
     answers = journal.read(workdir)
     if new := collection.imported(dataset, answers, time):
         journal.append(workdir, *new)
-    now = directory.flat_config(workdir / "config.json")
+    now = stored_config.flat(workdir / "config.json")
     of_images = inventory.update(workdir, collection.listed(dataset, judges))
     if of_images:
         logging.info("images have changed since the last start: %s", inventory.in_words(of_images))

@@ -18,7 +18,7 @@ from aljax.config import check_fits, labeled_after
 from aljax.data import dataset as data
 from aljax.errors import InvalidInputError
 from aljax.experiment import roles
-from aljax.records import chosen, files
+from aljax.records import chosen, manifest
 from aljax.records import directory as records
 from aljax.records.files import Record
 from aljax.runtime import mesh
@@ -68,7 +68,8 @@ def assembled(config: Mapping[str, Any], workdir: Path, devices: Mesh, dataset: 
     if own := training_digest(config):
         records.check_same(workdir, "training_sha256", own)
     if dataset.left_out:
-        files.write(workdir / "left_out.csv", chosen.table(["file", "reason"], dataset.left_out))
+        left_out = chosen.table(["file", "reason"], dataset.left_out)
+        manifest.replace(workdir, {"left_out.csv": left_out})
     mean, std = data.channel_statistics(dataset.train.images)
     more = room(config)
     train_set, test_set = (
