@@ -23,6 +23,7 @@ def view_of(
     state: TrainState | None,
     wanted: Set[str],
     cycle: int,
+    space: str,
     key: jax.Array,
 ) -> View:
     """Computes the view of a sub-pool.
@@ -34,6 +35,7 @@ def view_of(
       state: the ensemble trained on them, or None while there is none.
       wanted: outputs of the view.
       cycle: the selecting one.
+      space: of the features that strategies see.
       key: draws the features that dropout leaves.
 
     Returns:
@@ -50,7 +52,7 @@ def view_of(
         indices=subset,
         labels=pool.known_labels(images, np.asarray(study.train_set.labels), len(labeled)),
         cycle=cycle,
-        space=study.config["space"],
+        space=space,
     )
     if "given" in wanted:
         view = view._replace(given=_given(study, subset))

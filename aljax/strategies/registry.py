@@ -144,12 +144,28 @@ def check(config: Mapping[str, Any]) -> None:
                 f"config.ensemble={config['ensemble']}: accepted: at least 2, as {field}={name!r} asks "
                 "several models"
             )
+    _check_initial(config)
     if config["scenario"] == "stream" and scale_of(find(config["uncertainty"])) is None:
         scored = ", ".join(name for name, strategy in STRATEGIES.items() if scale_of(strategy))
         raise InvalidInputError(
             f"config.uncertainty={config['uncertainty']!r}: accepted: in a stream, one that scores each "
             f"image: {scored}"
         )
+
+
+def _check_initial(config: Mapping[str, Any]) -> None:
+    """Raises InvalidInputError if the strategy of cycle 1 needs a model, or embeddings that there are not."""
+    name = config["initial"]["strategy"]
+    field = f"config.initial.strategy={name!r}"
+    of_data = outputs_from("data")
+    needed = needs_of(find(name, "config.initial.strategy"), "given")
+    if of_model := sorted(needed - of_data):
+        others = [name for name, strategy in STRATEGIES.items() if needs_of(strategy, "given") <= of_data]
+        raise InvalidInputError(
+            f"{field}: needs {', '.join(of_model)} of a model; accepted: {', '.join(others)}, or your own"
+        )
+    if needed & {*GIVEN.values()} and config["dataset"]["source"] != "embeddings":
+        raise InvalidInputError(f"{field}: accepted: 'random', or with config.dataset.source='embeddings'")
 
 
 def select(name: str, key: jax.Array, view: View, budget: int) -> Selection:

@@ -98,6 +98,28 @@ def test_in_the_given_space_embeddings_stand_in_place_of_features():
         select("core_set", KEY, view(**FAR, labeled_features=FAR["features"], space="given"), 1)
 
 
+@pytest.mark.parametrize(
+    ("name", "source", "complaint"),
+    [
+        ("margin", "embeddings", "'margin': needs log_probs of a model; accepted: random, core_set, "),
+        ("badge", "embeddings", "'badge': needs features, log_probs of a model; accepted: random, core"),
+        ("core_set", "embedded", "'core_set': accepted: 'random', or with config.dataset.source='embedd"),
+        ("coreset", "embeddings", "'coreset': did you mean 'core_set'"),
+    ],
+)
+def test_a_strategy_of_cycle_1_has_no_model(name, source, complaint):
+    config = changed(default().to_dict(), initial__strategy=name, dataset__source=source)
+    with pytest.raises(InvalidInputError, match=f"^config.initial.strategy={complaint}"):
+        check(config)
+
+
+def test_the_first_batch_may_be_chosen_by_embeddings():
+    for name in ("random", "core_set", "typiclust", "probcover"):
+        check(changed(default().to_dict(), initial__strategy=name, dataset__source="embeddings"))
+        given = {} if name == "random" else {"given": FAR["features"], "given_labeled": jnp.zeros((3, 1))}
+        assert len(set(select(name, KEY, view(**given, space="given"), 2).chosen)) == 2
+
+
 def test_what_works_on_the_last_layer_keeps_the_model_s_features_in_any_space():
     assert needs_of(STRATEGIES["badge"], "given") == needs_of(STRATEGIES["badge"])
     there = any_view()._replace(given=None, space="given")
