@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from aljax import agreement, oracles
+from aljax import agreement, metrics, oracles
 from aljax.config import check, flatten
 from aljax.data import dataset as data
 from aljax.errors import Interrupted, InvalidInputError
@@ -303,6 +303,7 @@ def evaluate(world: World, known: Known, progress: checkpoints.Progress | None) 
             "accuracy": float(np.mean(log_probs.argmax(-1) == labels)) if count else None,
             "test_loss": float(-log_probs[np.arange(count), labels].mean()) if count else None,
             **loop.trained_fields(progress),
+            **metrics.measured(world.study.config["metrics"], log_probs, labels, world.study.class_names),
         }
     interval = wilson(float(measured["accuracy"]), count) if count else None
     return {**measured, "interval": interval, "judged": count}
