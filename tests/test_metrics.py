@@ -5,6 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aljax import metrics
+from aljax.config import check
+from aljax.errors import InvalidInputError
+from tests.harness import small
 
 PROBS = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]])
 LABELS = np.array([0, 1, 1, 1])
@@ -66,3 +69,12 @@ def test_what_has_no_images_is_unknown():
     assert found["balanced_accuracy"] == 1
     none = metrics.measured(metrics.NAMES, np.empty((0, 2)), LABELS[:0], ("ant", "bee"))
     assert set(list(none.values())[:3]) == {None}
+
+
+def test_a_config_names_metrics():
+    check(small(metrics=metrics.NAMES))
+    for wrong in (("eec",), ("ece", "ece"), (["ece"],)):
+        with pytest.raises(
+            InvalidInputError, match=r"^config.metrics=.*: accepted: different ones of balanced"
+        ):
+            check(small(metrics=wrong))

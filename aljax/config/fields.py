@@ -110,7 +110,7 @@ FIELDS: dict[str, Field] = {
     "metrics": Field(
         (),
         f"of the test set, beside accuracy and loss, in each cycle: {', '.join(metrics.NAMES)}",
-        lambda value: len(set(value)) == len(value) and set(value) <= set(metrics.NAMES),
+        lambda value: all(one in metrics.NAMES and value.count(one) == 1 for one in value),
         f"different ones of {', '.join(metrics.NAMES)}, as in ('ece',), or ()",
     ),
     "shared_batches": flag(False, "whether they see the same batches; their weights differ anyway"),
