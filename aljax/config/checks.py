@@ -36,6 +36,8 @@ def check(config: Mapping[str, Any]) -> None:
     _check_training(values)
     _check_scenario(values)
     _check_stopping(values)
+    if values["oracle"] != "dataset":
+        _check_people(values)
 
 
 def check_fits(config: Mapping[str, Any], size: int) -> None:
@@ -149,6 +151,15 @@ def _check_scenario(values: Mapping[str, Any]) -> None:
         shift, size = values["synthesis.shift"], values["dataset.image_size"]
         if shift >= size:
             raise invalid("synthesis.shift", shift, f"less than config.dataset.image_size={size}")
+
+
+def _check_people(values: Mapping[str, Any]) -> None:
+    """Checks what people cannot label: several trials, streams, images that are made."""
+    needed = {"trials": 1, "first_trial": 0, "scenario": "pool", "warm_start": False, "validation_folds": 0}
+    needed |= {f"stop.{name}": 0 for name in ("labels", "accuracy", "patience", "stability")}
+    for name, value in needed.items():
+        if values[name] != value:
+            raise invalid(name, values[name], f"{value} with config.oracle={values['oracle']!r}")
 
 
 def _check_stopping(values: Mapping[str, Any]) -> None:

@@ -23,7 +23,9 @@ PIXELS_AT_ONCE = 2**17  # whose levels are counted
 ROWS_AT_ONCE = 2**12  # of embeddings, that are added up
 
 
-def load(source: str, name: str, *, classes: int = 0, images: int = 0, **fields: Any) -> Dataset:
+def load(
+    source: str, name: str, *, classes: int = 0, images: int = 0, unknown: bool = False, **fields: Any
+) -> Dataset:
     """Loads a data set.
 
     Logs which files were left out, and how many test images are training images too.
@@ -33,6 +35,7 @@ def load(source: str, name: str, *, classes: int = 0, images: int = 0, **fields:
       name: as the source calls the data set; for a folder, any.
       classes: keep the first so many classes; 0 keeps all.
       images: keep so many images of the train split, drawn at random, always the same; 0 keeps all.
+      unknown: keep images whose label is unknown (-1), and accept a test split without images.
       **fields: the other fields of `Request`; image_size and channels are needed.
 
     Returns:
@@ -45,20 +48,35 @@ def load(source: str, name: str, *, classes: int = 0, images: int = 0, **fields:
     request = Request(name, **fields)
     request = request._replace(data_dir=os.path.expanduser(request.data_dir))
     dataset = function(request)
-    _check(dataset, name)
-    dataset = _part(dataset, classes or len(dataset.class_names), images)
+    if not unknown and dataset.train.files:  # of a source of which images may have no label
+        dataset = labeled(dataset)
+    _check(dataset, name, unknown)
+    if not unknown or classes or images:
+        dataset = _part(dataset, classes or len(dataset.class_names), images)
     _report(dataset)
     return dataset
 
 
-def _check(dataset: Dataset, name: str) -> None:
+def labeled(dataset: Dataset) -> Dataset:
+    """Returns the data set without the images whose label is unknown; they are left out."""
+    rows = np.flatnonzero(dataset.train.labels >= 0)
+    if len(rows) == len(dataset.train.labels):
+        return dataset
+    absent = (dataset.train.ids[row] for row in np.flatnonzero(dataset.train.labels < 0))
+    left_out = tuple(LeftOut(id, "without a label") for id in absent)
+    return dataset._replace(train=_rows(dataset.train, rows), left_out=(*dataset.left_out, *left_out))
+
+
+def _check(dataset: Dataset, name: str, unknown: bool = False) -> None:
     if len(dataset.class_names) < 2:
         raise InvalidInputError(f"config.dataset.name={name!r}: has one class alone; accepted: at least 2")
     for split_name, split in (("train", dataset.train), ("test", dataset.test)):
         if not len(split.labels):
+            if unknown and split_name == "test":
+                continue
             raise InvalidInputError(f"config.dataset.name={name!r}: its {split_name} split holds no images")
         low, high = int(split.labels.min()), int(split.labels.max())
-        if low < 0 or high >= len(dataset.class_names):
+        if low < (-1 if unknown else 0) or high >= len(dataset.class_names):
             raise InvalidInputError(
                 f"config.dataset.name={name!r}: labels of its {split_name} split run from {low} to "
                 f"{high}; accepted: 0 to {len(dataset.class_names) - 1}"
@@ -90,7 +108,8 @@ def _part(dataset: Dataset, classes: int, images: int) -> Dataset:
 def _rows(split: Split, rows: np.ndarray) -> Split:
     if len(rows) == len(split.labels):
         return split
-    return Split(split.images[rows], split.labels[rows], tuple(split.ids[row] for row in rows))
+    ids, files = (tuple(kept[row] for row in rows) if kept else () for kept in (split.ids, split.files))
+    return Split(split.images[rows], split.labels[rows], ids, files)
 
 
 def _report(dataset: Dataset) -> None:
