@@ -85,8 +85,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app.run(lambda _: sys.exit(run(config, workdir)), ["launch.py"])
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
-    except KeyboardInterrupt:  # before or after the run, which takes note of it by itself
-        return say("stopped", 130)
     return 0
 
 
@@ -96,12 +94,15 @@ def run(config: ConfigDict, workdir: Path) -> int:
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(lambda record: Path(record.pathname).is_relative_to(package))
     from aljax import experiment
+    from aljax.oracles import Waiting
     from aljax.runtime import compilation
 
     compilation.deterministic()
     compilation.keep()
     try:
         experiment.run(config.to_dict(), workdir)
+    except Waiting as waiting:
+        print(waiting)
     except InvalidInputError as error:
         return say(str(error), 2)
     except RunError as error:

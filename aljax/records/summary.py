@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student_t
 
 from aljax.config import flatten
 from aljax.records.files import Record
@@ -111,6 +110,8 @@ def pair_means(lines: Sequence[Record], cycle: int) -> tuple[list[str], np.ndarr
 
 def spread(values: Iterable[float | None]) -> Spread:
     """Returns the mean, the sample's standard deviation, and the 95 % interval of the mean (Student's t)."""
+    from scipy.special import stdtrit  # Student's t; scipy.stats takes a second more to import
+
     known = [value for value in values if value is not None]
     if not known:
         return {"mean": None, "sd": None, "low": None, "high": None}
@@ -118,8 +119,19 @@ def spread(values: Iterable[float | None]) -> Spread:
     if count == 1:
         return {"mean": mean, "sd": None, "low": None, "high": None}
     sd = float(np.std(known, ddof=1))
-    half = float(student_t.ppf(0.975, count - 1)) * sd / math.sqrt(count)
+    half = float(stdtrit(count - 1, 0.975)) * sd / math.sqrt(count)
     return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half}
+
+
+def wilson(share: float, count: int) -> list[float]:
+    """Returns the 95 % interval of a probability of which `share` was observed in `count` draws.
+
+    Source: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
+    """
+    z = 1.959964
+    center = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    return [max(0.0, center - half), min(1.0, center + half)]
 
 
 def contents(lines: Sequence[Record], pair_lines: Sequence[Record] = ()) -> dict[str, bytes]:
