@@ -235,7 +235,7 @@ def test_a_personal_access_token_is_renewed():
         server = client.Client(f"http://127.0.0.1:{port}/", "a.b.c")
         for _ in range(2):
             assert server.call("GET", "/x") == {"a": 1}
-        with pytest.raises(client.MissingError, match="/none: 404 .*no such page"):
+        with pytest.raises(client.MissingError, match=r"/none: 404 .*no such page"):
             server.call("GET", "/none")
     assert [path for path, _ in seen] == [
         "/api/token/refresh",
