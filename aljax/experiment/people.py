@@ -31,8 +31,17 @@ from aljax.experiment.collection import Known
 from aljax.experiment.fit import fit
 from aljax.experiment.loop import Clock
 from aljax.experiment.monitor import Monitor, monitoring
-from aljax.experiment.study import Study, assembled, check_training, environment, local_mesh, steps_of
+from aljax.experiment.study import (
+    Study,
+    assembled,
+    capacity,
+    check_training,
+    environment,
+    local_mesh,
+    steps_of,
+)
 from aljax.oracles import Oracle, Progress, Session, Setting
+from aljax.oracles.files import take_all
 from aljax.records import (
     checkpoints,
     chosen,
@@ -68,7 +77,6 @@ class World(NamedTuple):
     study: Study
     dataset: data.Dataset
     judges: np.ndarray  # images that judge the models, [N] bool; none where there is a test set
-    session: Session
     monitor: Monitor
 
 
@@ -102,23 +110,23 @@ def run(config: Mapping[str, Any], workdir: str | Path, oracle: Oracle | None = 
         study = assembled(config, workdir, devices, dataset)
         judges = judges_of(study, dataset)
         take_stock(study, dataset, judges, before, len(lines) + 1)
-        if len(lines) < config["cycles"]:
-            manifest.withdraw(workdir)
-            plan = places.plan(config)
-            with (
-                oracle(setting_of(study)) as session,
-                monitoring(partial(steps_of, study), plan, lines, workdir) as monitor,
-            ):
-                run_cycles(World(study, dataset, judges, session, monitor), lines)
+        with monitoring(partial(steps_of, study), places.plan(config), lines, workdir) as monitor:
+            world = World(study, dataset, judges, monitor)
+            if len(lines) < config["cycles"]:
+                manifest.withdraw(workdir)
+                with oracle(setting_of(study)) as session:
+                    run_cycles(world, lines, session)
+            else:
+                learn_again(world, len(lines))
         make.report(workdir, anew=True)
         if len(directory.completed(workdir, planned(config, workdir))) >= config["cycles"]:
             manifest.write(workdir)
         terminal.show(workdir)
 
 
-def run_cycles(world: World, lines: Sequence[files.Record]) -> None:
+def run_cycles(world: World, lines: Sequence[files.Record], session: Session) -> None:
     """Runs the cycles after those whose `lines` stand in the records, until no image is left to ask about."""
-    study, session = world.study, world.session
+    study = world.study
     refresh = make.Refresher(study.workdir)
     history = list(lines)
     progress = None
@@ -154,7 +162,7 @@ def run_cycles(world: World, lines: Sequence[files.Record]) -> None:
         measured = evaluate(world, known, progress)
         clock.lap("evaluate")
         if progress is not None:
-            saved.save(study, progress)
+            saved.save(study, progress, identity_of(world, known))
         line = {
             "trial": 0,
             "cycle": cycle,
@@ -175,6 +183,15 @@ def run_cycles(world: World, lines: Sequence[files.Record]) -> None:
         world.monitor.cycle_done(history[-1])
         refresh()
     session.report(progress_of(history, "finished", len(history), known_now(world)))
+
+
+def learn_again(world: World, cycle: int) -> None:
+    """Trains the model of a finished run again if labels, classes or images are not those it learned."""
+    known = known_now(world)
+    if saved.identity(world.study.workdir) != (identity := identity_of(world, known)):
+        logging.info("labels have changed since the last cycle: its model is trained again")
+        if (progress := trained(world, known, cycle)) is not None:
+            saved.save(world.study, progress, identity)
 
 
 def planned(config: Mapping[str, Any], workdir: Path) -> list[places.Place]:
@@ -219,13 +236,14 @@ def take_stock(
     workdir, time = study.workdir, journal.now()
     directory.repaired(workdir / journal.NAME, journal.CHECKSUM)
     directory.repaired(workdir / inventory.CHANGES)
+    of_images = inventory.update(workdir, collection.listed(dataset, judges))
+    if of_images:
+        logging.info("images have changed since the last start: %s", inventory.in_words(of_images))
+    take_all(workdir, study.class_names)
     answers = journal.read(workdir)
     if new := collection.imported(dataset, answers, time):
         journal.append(workdir, *new)
     now = directory.flat_config(workdir / "config.json")
-    of_images = inventory.update(workdir, collection.listed(dataset, judges))
-    if of_images:
-        logging.info("images have changed since the last start: %s", inventory.in_words(of_images))
     found = [*collection.of_fields(before, now, FREE), *of_images]
     if found:
         path = workdir / inventory.CHANGES
@@ -270,19 +288,25 @@ def interruptible(monitor: Monitor) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def trained(world: World, known: Known, cycle: int) -> checkpoints.Progress | None:
-    """Trains the model of a cycle on all labels; None without any."""
+def trained(world: World, known: Known, cycle: int, part: str = "") -> checkpoints.Progress | None:
+    """Trains the model of a cycle on all labels; None without any. A `part` is as in `fit`."""
     study, images = world.study, world.dataset.train
     if not len(known.trained):
         logging.warning("cycle %d: no image has a label to train on", cycle)
         return None
-    labels = np.where(known.labeled, known.labels, 0).astype(np.int32)
-    fields = {name: value for name, value in flatten(dict(study.config)).items() if name not in FREE}
+    labels = np.pad(np.maximum(known.labels, 0), (0, capacity(study) - len(known.labels)))
     study = study._replace(
         train_set=study.train_set._replace(labels=jax.device_put(labels, mesh.everywhere(study.mesh))),
-        identity=collection.identity(repr(fields), images, study.class_names, known),
+        identity=identity_of(world, known),
     )
-    return fit(study, [pool.Pool(len(images.ids), known.trained)] * cycle, 0, world.monitor)
+    return fit(study, [pool.Pool(len(images.ids), known.trained)] * cycle, 0, world.monitor, part=part)
+
+
+def identity_of(world: World, known: Known) -> str:
+    """Returns a digest of all that a training depends on, but for the devices."""
+    study = world.study
+    fields = {name: value for name, value in flatten(dict(study.config)).items() if name not in FREE}
+    return collection.identity(repr(fields), world.dataset.train, study.class_names, known)
 
 
 def evaluate(world: World, known: Known, progress: checkpoints.Progress | None) -> files.Record:

@@ -16,7 +16,7 @@ from aljax.experiment import loop, roles
 from aljax.experiment.candidates import Candidates
 from aljax.experiment.collection import Known
 from aljax.experiment.loop import Clock
-from aljax.experiment.study import Study, chunk, key_of
+from aljax.experiment.study import Study, capacity, chunk, key_of
 from aljax.oracles import Batch, Question
 from aljax.records import selections
 from aljax.records.checkpoints import Progress
@@ -105,7 +105,7 @@ def predicted(study: Study, progress: Progress, rows: np.ndarray) -> np.ndarray:
     log_probs = log_probs_of(
         progress.state,
         study.train_set,
-        np.pad(rows, (0, len(study.ids) - len(rows))),
+        np.pad(rows, (0, capacity(study) - len(rows))),
         np.int32(len(rows)),
         networks=study.networks,
         chunk=chunk(study),

@@ -31,7 +31,7 @@ FILES = (
     "report.html",
 )
 FOLDERS = ("selections", "chosen", "gallery", "figures", "checkpoints", "tensorboard")
-PEOPLES = ("labels.jsonl", "asked")  # what people write, also after the run: not listed
+AFTERWARDS = ("labels.jsonl", "asked", "simulation")  # also written after the run: not listed
 SPENT = "checkpoints/"  # a finished run needs none of them: they may be deleted, but not changed
 
 
@@ -97,7 +97,7 @@ def problems(workdir: Path) -> Iterator[str]:
 
 def foreign(workdir: Path) -> list[str]:
     """Returns what lies in a run directory and is not of a run: other files, and what a killed write left."""
-    known = {*FILES, *FOLDERS, *PEOPLES, NAME, lock.NAME}
+    known = {*FILES, *FOLDERS, *AFTERWARDS, NAME, lock.NAME}
     return sorted(name for name in os.listdir(workdir) if name not in known)
 
 
