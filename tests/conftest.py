@@ -4,7 +4,10 @@ import os
 from pathlib import Path
 
 # What is compiled here runs for moments: compile fast, and once for all tests and their processes.
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "")
+    + " --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+)
 os.environ.setdefault(  # pytest --cache-clear empties it
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "d" / "compiled")
 )
@@ -23,6 +26,7 @@ from aljax.models import LossPredictor, ResNet18  # noqa: E402
 from aljax.runtime import mesh  # noqa: E402
 from aljax.training.recipe import Recipe  # noqa: E402
 from aljax.training.step import Examples, Networks  # noqa: E402
+from tests.networks import TwoLayers  # noqa: E402
 
 TINY_RECIPE = Recipe(
     epochs=4,
@@ -38,7 +42,7 @@ TINY_RECIPE = Recipe(
     pad=1,
     flip=True,
 )
-TINY_NETWORKS = Networks(ResNet18(num_classes=3, width=2), LossPredictor(hidden=4))
+TINY_NETWORKS = Networks(TwoLayers(num_classes=3), LossPredictor(hidden=4))
 
 
 def enough(count):
@@ -60,6 +64,12 @@ def recipe():
 @pytest.fixture
 def networks():
     return TINY_NETWORKS
+
+
+@pytest.fixture
+def resnet():
+    """The study's own network, for what depends on the network."""
+    return Networks(ResNet18(num_classes=3, width=2), LossPredictor(hidden=4))
 
 
 @pytest.fixture(scope="session", params=[1, 2], ids=["1 device", "2 devices"])

@@ -1,6 +1,7 @@
 """The command line: aljax COMMAND, python -m aljax COMMAND, or python launch.py for `aljax run`."""
 
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -26,6 +27,8 @@ USAGE = "usage: aljax COMMAND [...]; aljax COMMAND --help tells more; aljax --ve
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command of `COMMANDS`, the main(arguments) of a module here; returns the exit status."""
+    if arguments is None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback out of an import; commands handle it
     command, *rest = (sys.argv[1:] if arguments is None else arguments) or ("--help",)
     if command in ("-h", "--help"):
         print(USAGE)

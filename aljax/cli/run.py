@@ -85,8 +85,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app.run(lambda _: sys.exit(run(config, workdir)), ["launch.py"])
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
-    except KeyboardInterrupt:  # before or after the run, which takes note of it by itself
-        return say("stopped", 130)
     return 0
 
 

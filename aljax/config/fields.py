@@ -95,6 +95,13 @@ FIELDS: dict[str, Field] = {
         ),
         "two or more different strategies, as in ('margin', 'core_set') or ('all', '-badge'), or ()",
     ),
+    "initial.strategy": name("random", "of cycle 1: random, or one that needs given embeddings alone"),
+    "initial.budget": whole(0, "images labeled in cycle 1; 0: as many as in the others"),
+    "space": choice(
+        "model",
+        "of the features that strategies compare: the model's last stage, or embeddings as they were given",
+        *("model", "given"),
+    ),
     "ensemble": whole(1, "models trained on the same labels, for bald and vote_entropy", 1, 1024),
     "shared_batches": flag(False, "whether they see the same batches; their weights differ anyway"),
     "warm_start": flag(False, "train on from the weights of the cycle before, not from fresh ones"),
@@ -108,9 +115,11 @@ FIELDS: dict[str, Field] = {
     "retries": whole(0, "of a training with other weights, where its loss is not finite"),
     "devices": whole(0, "devices to spread over; 0: all (of a CPU's cores, as many as pay)"),
     "checkpoint_minutes": real(10, "minutes of training between checkpoints inside a cycle"),
-    "dataset.source": name("embedded", "embedded (in scikit-learn), tfds, folder, or unlabeled (a folder)"),
+    "dataset.source": name(
+        "embedded", "embedded (in scikit-learn), tfds, folder, unlabeled (a folder) or embeddings"
+    ),
     "dataset.name": name("digits", "as its source calls it; for a folder, as you do"),
-    "dataset.data_dir": text("", "where it lies; for tfds, empty is its own default"),
+    "dataset.data_dir": text("", "where it lies, of embeddings the file; for tfds, empty is its own default"),
     "dataset.train_split": name("train", "the pool"),
     "dataset.test_split": name("test", "what accuracy is measured on"),
     "dataset.image_size": whole(8, "pixels each way; other images are resized", 8, 1024),
@@ -126,8 +135,9 @@ FIELDS: dict[str, Field] = {
         _names,
         "two or more different names, as in ('cat', 'dog'), or ()",
     ),
-    "model.name": name("resnet18", 'network, or your own as "path/to/file.py:function"'),
-    "model.width": whole(64, "channels of the first stage", 1, 1024),
+    "model.name": name("resnet18", 'resnet18, linear, mlp, or your own as "path/to/file.py:function"'),
+    "model.width": whole(64, "channels of the first stage; of mlp, units of each hidden layer", 1, 4096),
+    "model.depth": whole(1, "hidden layers of mlp", 1, 64),
     "model.dtype": choice(
         "auto", "of computation; auto: float32 on a CPU, else bfloat16", *("auto", "float32", "bfloat16")
     ),

@@ -1,12 +1,12 @@
 """Image classification data sets: loaded from a source, checked, reduced to a part, described by numbers.
 
-Shapes: N images, S x S pixels (one size for all), C channels (1 grey, 3 colour).
+Shapes: N images, S x S pixels (one size for all), C channels (1 grey, 3 colour), D features of embeddings.
 """
 
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from aljax.errors import InvalidInputError
 __all__ = ["Dataset", "LeftOut", "Split", "channel_statistics", "digest", "load"]
 
 PIXELS_AT_ONCE = 2**17  # whose levels are counted
+ROWS_AT_ONCE = 2**12  # of embeddings, that are added up
 
 
 def load(
@@ -119,8 +120,10 @@ def _report(dataset: Dataset) -> None:
     if shared := repeated(dataset.train, dataset.test):
         test, train = next(iter(shared.items()))
         logging.warning(
-            "%d of the %d test images are training images too, pixel by pixel (the first: %s is %s)",
-            *(len(shared), len(dataset.test.ids), test, train),
+            "%d of the %d test images are training images too, %s (the first: %s is %s)",
+            *(len(shared), len(dataset.test.ids)),
+            "pixel by pixel" if dataset.test.images.ndim == 4 else "number by number",
+            *(test, train),
         )
 
 
@@ -153,12 +156,16 @@ def digest(dataset: Dataset) -> str:
 def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Computes the mean and the standard deviation of each channel, in units of 0..255.
 
+    Embeddings have a mean for each feature and one deviation for all, see `_feature_statistics`.
+
     Args:
-      images: [N, S, S, C] uint8.
+      images: [N, S, S, C] uint8, or [N, D] floats.
 
     Returns:
-      Two arrays [C] float32. A channel that never varies has deviation 1.
+      Two arrays [C] or [D] float32. A channel that never varies has deviation 1.
     """
+    if images.ndim == 2:
+        return _feature_statistics(images)
     levels = np.arange(256)
     counts = np.zeros((images.shape[-1], 256), np.int64)
     step = max(1, PIXELS_AT_ONCE // (images.shape[1] * images.shape[2]))
@@ -170,3 +177,21 @@ def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean = shares @ levels
     std = np.sqrt(((levels - mean[:, None]) ** 2 * shares).sum(axis=1))
     return mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
+
+
+def _feature_statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Computes the mean of each feature [N, D], and one deviation for all: the root of their mean variance.
+
+    So distances between embeddings keep their proportions, and a feature that hardly ever varies is not
+    blown up. Sums are taken in float64, a few rows at a time.
+    """
+
+    def mean_of(function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        total = np.zeros(features.shape[1])
+        for start in range(0, len(features), ROWS_AT_ONCE):
+            total += function(features[start : start + ROWS_AT_ONCE].astype(np.float64)).sum(axis=0)
+        return total / len(features)
+
+    mean = mean_of(lambda rows: rows)
+    std = np.sqrt(mean_of(lambda rows: (rows - mean) ** 2).mean()).astype(np.float32)
+    return mean.astype(np.float32), np.full_like(mean, std if std > 0 else 1, np.float32)

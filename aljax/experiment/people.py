@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
@@ -34,7 +33,6 @@ from aljax.experiment.monitor import Monitor, monitoring
 from aljax.experiment.study import (
     Study,
     assembled,
-    capacity,
     check_training,
     environment,
     local_mesh,
@@ -53,11 +51,11 @@ from aljax.records import (
     manifest,
     places,
     selections,
+    stored_config,
 )
 from aljax.records.selections import Selections
 from aljax.records.summary import wilson
 from aljax.report import make, terminal
-from aljax.runtime import mesh
 from aljax.scenarios import pool
 from aljax.strategies import registry
 
@@ -101,8 +99,8 @@ def run(config: Mapping[str, Any], workdir: str | Path, oracle: Oracle | None = 
     oracle = oracle or oracles.find(config["oracle"])
     devices = local_mesh(config)
     check_training(config)
-    path = workdir / "config.json"
-    before = directory.flat_config(path) if path.exists() else {}
+    path = workdir / stored_config.NAME
+    before = stored_config.flat(path) if path.exists() else {}
     with directory.opened(workdir, dict(config), environment(devices), FREE):
         lines = directory.completed(workdir, planned(config, workdir))
         dataset = data.load(**config["dataset"], unknown=True)
@@ -113,14 +111,15 @@ def run(config: Mapping[str, Any], workdir: str | Path, oracle: Oracle | None = 
         with monitoring(partial(steps_of, study), places.plan(config), lines, workdir) as monitor:
             world = World(study, dataset, judges, monitor)
             if len(lines) < config["cycles"]:
-                manifest.withdraw(workdir)
+                manifest.begin(workdir)
+                manifest.enter(workdir, [stored_config.NAME])
                 with oracle(setting_of(study)) as session:
                     run_cycles(world, lines, session)
+                make.report(workdir, anew=True)
+                if len(directory.completed(workdir, planned(config, workdir))) >= config["cycles"]:
+                    manifest.write(workdir)
             else:
                 learn_again(world, len(lines))
-        make.report(workdir, anew=True)
-        if len(directory.completed(workdir, planned(config, workdir))) >= config["cycles"]:
-            manifest.write(workdir)
         terminal.show(workdir)
 
 
@@ -144,10 +143,11 @@ def run_cycles(world: World, lines: Sequence[files.Record], session: Session) ->
                 logging.info("no image is left to ask about")
                 break
             lock.check_held(study.workdir)
-            selections.save(path, selected)
+            manifest.put(study.workdir, path, selections.content(selected))
         names = questions.names_of(study, selected, cycle)
         acquired = roles.acquired(study.config, cycle)
         chosen.save(study.workdir, 0, cycle, selected, names, acquired, selected.details["files"].tolist())
+        manifest.enter(study.workdir, manifest.of_place(study.workdir, 0, cycle))
         clock.lap("record")
         batch = questions.batch_of(world.dataset.train, selected, names[acquired], cycle)
         session.report(progress_of(history, "asking", cycle, known_now(world)))
@@ -187,11 +187,18 @@ def run_cycles(world: World, lines: Sequence[files.Record], session: Session) ->
 
 def learn_again(world: World, cycle: int) -> None:
     """Trains the model of a finished run again if labels, classes or images are not those it learned."""
-    known = known_now(world)
-    if saved.identity(world.study.workdir) != (identity := identity_of(world, known)):
+    known, workdir = known_now(world), world.study.workdir
+    if saved.identity(workdir) != (identity := identity_of(world, known)):
         logging.info("labels have changed since the last cycle: its model is trained again")
         if (progress := trained(world, known, cycle)) is not None:
             saved.save(world.study, progress, identity)
+    made = [*make.report(workdir), stored_config.NAME, inventory.NAME, inventory.CHANGES, saved.NAME]
+    if not manifest.finished(workdir):  # it was killed while the report was made
+        manifest.write(workdir)
+        return
+    made = [name for name in made if (workdir / name).exists()]
+    manifest.leave(workdir, made)
+    manifest.enter(workdir, made)
 
 
 def planned(config: Mapping[str, Any], workdir: Path) -> list[places.Place]:
@@ -243,7 +250,7 @@ def take_stock(
     answers = journal.read(workdir)
     if new := collection.imported(dataset, answers, time):
         journal.append(workdir, *new)
-    now = directory.flat_config(workdir / "config.json")
+    now = stored_config.flat(workdir / stored_config.NAME)
     found = [*collection.of_fields(before, now, FREE), *of_images]
     if found:
         path = workdir / inventory.CHANGES
@@ -294,9 +301,8 @@ def trained(world: World, known: Known, cycle: int, part: str = "") -> checkpoin
     if not len(known.trained):
         logging.warning("cycle %d: no image has a label to train on", cycle)
         return None
-    labels = np.pad(np.maximum(known.labels, 0), (0, capacity(study) - len(known.labels)))
     study = study._replace(
-        train_set=study.train_set._replace(labels=jax.device_put(labels, mesh.everywhere(study.mesh))),
+        train_set=study.train_set._replace(labels=questions.labels_of(study, known)),
         identity=identity_of(world, known),
     )
     return fit(study, [pool.Pool(len(images.ids), known.trained)] * cycle, 0, world.monitor, part=part)

@@ -17,7 +17,7 @@ from aljax.experiment import collection, people, questions, validation
 from aljax.experiment.monitor import monitoring
 from aljax.experiment.study import assembled, environment, key_of, local_mesh, steps_of
 from aljax.oracles import Question
-from aljax.records import directory, journal, verify
+from aljax.records import directory, journal, stored_config
 
 FOLDS = 5
 
@@ -31,7 +31,7 @@ def doubted(workdir: Path) -> list[tuple[Question, str]]:
     Raises:
       InvalidInputError: if it is no run that people label, or less than `FOLDS` images have a label.
     """
-    config = verify.checked_config(workdir / "config.json")
+    config = stored_config.checked(workdir / stored_config.NAME)
     devices = local_mesh(config)
     with directory.opened(workdir, config, environment(devices), people.FREE):
         dataset = data.load(**config["dataset"], unknown=True)

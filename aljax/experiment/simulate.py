@@ -13,7 +13,7 @@ from typing import Any
 
 from aljax.errors import InvalidInputError
 from aljax.experiment import loop
-from aljax.records import files, summary, verify
+from aljax.records import files, stored_config, summary
 from aljax.records.summary import Spread
 from aljax.report import export, make
 
@@ -35,7 +35,7 @@ def simulate(workdir: Path, trials: int) -> tuple[dict[str, Spread], Path]:
     Raises:
       InvalidInputError: if there are too few labels, or none to judge the models by.
     """
-    config = verify.checked_config(workdir / "config.json")
+    config = stored_config.checked(workdir / stored_config.NAME)
     labeled = [one.split for one in export.labeled(workdir)]
     if not labeled.count("test"):
         raise InvalidInputError(f"{workdir}: no labeled image judges the models; accepted: a run with some")

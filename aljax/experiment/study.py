@@ -14,11 +14,11 @@ from jax.sharding import Mesh
 
 import aljax
 from aljax import models, registry
-from aljax.config import check_fits
+from aljax.config import check_fits, labeled_after
 from aljax.data import dataset as data
 from aljax.errors import InvalidInputError
 from aljax.experiment import roles
-from aljax.records import chosen, files
+from aljax.records import chosen, manifest
 from aljax.records import directory as records
 from aljax.records.files import Record
 from aljax.runtime import mesh
@@ -64,12 +64,14 @@ def assembled(config: Mapping[str, Any], workdir: Path, devices: Mesh, dataset: 
     Raises:
       InvalidInputError: if a user's own code cannot be used or is not as it was.
     """
-    if own := strategies.digest(roles.names_of(config, cycle=2).values()):
+    names = {*roles.names_of(config, cycle=1).values(), *roles.names_of(config, cycle=2).values()}
+    if own := strategies.digest(names):
         records.check_same(workdir, "strategies_sha256", own)
     if own := training_digest(config):
         records.check_same(workdir, "training_sha256", own)
     if dataset.left_out:
-        files.write(workdir / "left_out.csv", chosen.table(["file", "reason"], dataset.left_out))
+        left_out = chosen.table(["file", "reason"], dataset.left_out)
+        manifest.replace(workdir, {"left_out.csv": left_out})
     mean, std = data.channel_statistics(dataset.train.images)
     more = room(config) if config["oracle"] == "dataset" else -len(dataset.train.ids) % BLOCK
     train_set, test_set = (
@@ -137,12 +139,12 @@ def capacity(study: Study) -> int:
     """Returns the most images that are ever labeled; people may label all of them."""
     if study.config["oracle"] != "dataset":
         return len(study.train_set.labels)
-    return study.config["cycles"] * study.config["budget"]
+    return labeled_after(study.config, study.config["cycles"])
 
 
 def steps_of(study: Study, cycle: int) -> int:
     """Counts the steps of a cycle's training, if none of its labeled images is held out."""
-    return recipes.steps_of(study.recipe, cycle * study.config["budget"])
+    return recipes.steps_of(study.recipe, labeled_after(study.config, cycle))
 
 
 def chunk(study: Study) -> int:
@@ -152,9 +154,10 @@ def chunk(study: Study) -> int:
 
 def local_mesh(config: Mapping[str, Any]) -> Mesh:
     """Returns the devices of this host that the config asks for."""
-    batch_size = config["train"]["batch_size"]
+    batch_size, data_set = config["train"]["batch_size"], config["dataset"]
+    pixels = 1 if data_set["source"] == "embeddings" else data_set["image_size"] ** 2
     try:
-        return mesh.local(config["devices"], batch_size, batch_size * config["dataset"]["image_size"] ** 2)
+        return mesh.local(config["devices"], batch_size, batch_size * pixels)
     except ValueError as error:
         raise InvalidInputError(
             f"config.devices={config['devices']}: {error}; accepted: 0 for all, or fewer"

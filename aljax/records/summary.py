@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student_t
 
 from aljax.config import flatten
 from aljax.records.files import Record
@@ -111,6 +110,8 @@ def pair_means(lines: Sequence[Record], cycle: int) -> tuple[list[str], np.ndarr
 
 def spread(values: Iterable[float | None]) -> Spread:
     """Returns the mean, the sample's standard deviation, and the 95 % interval of the mean (Student's t)."""
+    from scipy.special import stdtrit  # Student's t; scipy.stats takes a second more to import
+
     known = [value for value in values if value is not None]
     if not known:
         return {"mean": None, "sd": None, "low": None, "high": None}
@@ -118,7 +119,7 @@ def spread(values: Iterable[float | None]) -> Spread:
     if count == 1:
         return {"mean": mean, "sd": None, "low": None, "high": None}
     sd = float(np.std(known, ddof=1))
-    half = float(student_t.ppf(0.975, count - 1)) * sd / math.sqrt(count)
+    half = float(stdtrit(count - 1, 0.975)) * sd / math.sqrt(count)
     return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half}
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from aljax.agreement import correlation
+from aljax.config import labeled_after
 from aljax.records.files import Record
 from aljax.records.summary import by_trial, spread
 from aljax.report.protocol import POINTS, bands, departures
@@ -76,6 +76,8 @@ def chance_band(budget: int, subset_size: int) -> tuple[float, float]:
 
     From the quantiles of the overlap, which is hypergeometric: B drawn from M, B of them marked.
     """
+    from scipy import stats  # late: importing it takes a second
+
     overlaps = stats.hypergeom(subset_size, budget, budget).ppf([0.025, 0.975])
     low, high = correlation(overlaps, budget, subset_size)
     return float(low), float(high)
@@ -124,6 +126,8 @@ def _interval(bounds: Iterable[float | None], form: str) -> str:
 
 def _rise(series: Mapping[int, Mapping[int, float]], last: int) -> Claim:
     """Judges the rise of C: Page's trend test over trials; of one trial Kendall's tau (Mann-Kendall)."""
+    from scipy import stats
+
     text = "C rises over the cycles that have a model"
     cycles = list(range(2, last + 1))
     if len(cycles) < 3:
@@ -148,6 +152,8 @@ def trend(rows: np.ndarray) -> float:
 
     The exact distribution is a sum over all orders of a row, which takes too long for more than 9 cycles.
     """
+    from scipy import stats
+
     trials, cycles = rows.shape
     exact = cycles <= 9 and trials <= 20
     return float(stats.page_trend_test(rows, method="exact" if exact else "asymptotic").pvalue)
@@ -180,7 +186,7 @@ def _accuracies(config: Mapping[str, Any], lines: Sequence[Record]) -> list[Clai
             continue
         text = f"accuracy at {band.labeled:,} labels is as published, {band.low:g} to {band.high:g} %"
         values = [100 * line["accuracy"] for line in lines if line["labeled"] == band.labeled]
-        planned = config["cycles"] * config["budget"] >= band.labeled
+        planned = labeled_after(config, config["cycles"]) >= band.labeled
         found.append(
             _of_mean(text, values, low=band.low, high=band.high, planned=planned, form=".1f", unit=" %")
         )

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from aljax.records import reader, summary
 from aljax.records.files import Record
@@ -83,6 +82,8 @@ def paired(text: str, a: Mapping[int, float], b: Mapping[int, float]) -> Differe
     Returns:
       The difference a - b; its verdict is "differ", "no difference shown", "all equal" or too few trials.
     """
+    from scipy import stats
+
     shared = sorted(a.keys() & b.keys())
     gaps = [a[trial] - b[trial] for trial in shared]
     measured = summary.spread(gaps)

@@ -145,7 +145,7 @@ def albums(run: Run) -> list[dict[str, Any]]:
             rows = [row for row, position in enumerate(kept.shown) if kept.group[position] == who]
             images = [
                 {
-                    "source": data_uri(kept.images[row]),
+                    "source": data_uri(kept.images[row]) if len(kept.images) else "",
                     "class": str(kept.class_names[kept.labels[kept.shown[row]]]),
                     "score": f"{kept.scores[kept.shown[row]]:.2f}" if len(kept.scores) else "-",
                     "distance": f"{kept.distance[kept.shown[row]]:.2f}",

@@ -4,18 +4,19 @@ Shapes: M candidates, L labeled points, D features, B the budget, E pairs within
 """
 
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
-import scipy.optimize
-import scipy.sparse
 from jax.sharding import Mesh
 
 from aljax.kcenter import k_center_greedy
 from aljax.ops import distances
 from aljax.runtime.mesh import of_own_memory
 from aljax.strategies.base import NO_SCORES, Selection, View, features_of, needs, tie_order
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 OUTLIERS = 1e-4  # of the candidates, at least one: Xi of the paper
 SECONDS = 60.0  # for the programs of a selection
@@ -58,7 +59,7 @@ class Cover(NamedTuple):
 class Near(NamedTuple):
     """Holds the pairs of candidates within the greedy radius of each other."""
 
-    pairs: scipy.sparse.csr_array  # distances, [M, M], E of them
+    pairs: "csr_array"  # distances, [M, M], E of them
     labeled: np.ndarray  # of each candidate to the nearest labeled point, [M]
 
 
@@ -143,6 +144,8 @@ def _solve(
     near: Near, radius: float, budget: int, outliers: int, seconds: float
 ) -> tuple[bool, np.ndarray | None]:
     """Returns whether the program was decided, and at most B centers if they were found."""
+    from scipy import optimize, sparse  # late: importing them takes a second
+
     rows = np.flatnonzero(near.labeled > radius)
     if len(rows) <= outliers:
         return True, np.empty(0, np.int32)
@@ -152,17 +155,17 @@ def _solve(
     columns = np.unique(within.indices)
     within = within[:, columns]
     size, slack = len(columns), len(rows)
-    covered = scipy.sparse.hstack([within, scipy.sparse.eye_array(slack)], format="csr")
+    covered = sparse.hstack([within, sparse.eye_array(slack)], format="csr")
     counts = np.zeros((2, size + slack))
     counts[0, :size] = 1
     counts[1, size:] = 1
-    answer = scipy.optimize.milp(
+    answer = optimize.milp(
         c=np.zeros(size + slack),
         integrality=np.append(np.ones(size), np.zeros(slack)),
-        bounds=scipy.optimize.Bounds(0, 1),
+        bounds=optimize.Bounds(0, 1),
         constraints=[
-            scipy.optimize.LinearConstraint(covered, lb=1),
-            scipy.optimize.LinearConstraint(scipy.sparse.csr_array(counts), ub=[budget, outliers]),
+            optimize.LinearConstraint(covered, lb=1),
+            optimize.LinearConstraint(sparse.csr_array(counts), ub=[budget, outliers]),
         ],
         options={"time_limit": seconds},
     )
@@ -205,6 +208,8 @@ def _radius(nearest: np.ndarray, outliers: int) -> float:
 
 def _pairs_within(candidates: np.ndarray, to_labeled: np.ndarray, low: float, high: float) -> Near | None:
     """Finds pairs up to `high` apart, the first more than `low` from a label; None if too many."""
+    from scipy import sparse
+
     parts, count = [], 0
     for rows, columns, lengths in distances.blocks(candidates, candidates):
         if rows == columns:
@@ -216,4 +221,4 @@ def _pairs_within(candidates: np.ndarray, to_labeled: np.ndarray, low: float, hi
             return None
     values, i, j = (np.concatenate(part) for part in zip(*parts, strict=True))
     size = len(candidates)
-    return Near(scipy.sparse.coo_array((values, (i, j)), shape=(size, size)).tocsr(), to_labeled)
+    return Near(sparse.coo_array((values, (i, j)), shape=(size, size)).tocsr(), to_labeled)

@@ -11,10 +11,6 @@ from collections.abc import Iterator
 
 import jax
 import numpy as np
-from scipy.spatial.distance import cdist
-from sklearn.cluster import KMeans, MiniBatchKMeans
-from sklearn.neighbors import NearestNeighbors
-from threadpoolctl import threadpool_limits
 
 from aljax.strategies.base import (
     NO_SCORES,
@@ -104,6 +100,9 @@ def clusters_of(features: np.ndarray, num_clusters: int, seed: int) -> np.ndarra
       num_clusters: from 1 to P.
       seed: below 2**32.
     """
+    from sklearn.cluster import KMeans, MiniBatchKMeans  # late: importing it takes seconds
+    from threadpoolctl import threadpool_limits
+
     if num_clusters <= MOST_CLUSTERS_OF_EXACT_K_MEANS:
         method = KMeans(num_clusters, n_init=INITS, random_state=seed)
     else:
@@ -146,6 +145,8 @@ def typical_first(points: np.ndarray) -> Iterator[int]:
     point's typicality from above, exactly while 20 of them are left; otherwise they are searched
     anew before the point can be the most typical.
     """
+    from scipy.spatial.distance import cdist
+
     free = np.ones(len(points), bool)
     if len(points) > KEPT + 1:
         index, square = _nearest(points, np.arange(len(points)), free)
@@ -188,6 +189,8 @@ def _typicality(total: np.ndarray, neighbors: int) -> np.ndarray:
 
 def _nearest(points: np.ndarray, rows: np.ndarray, free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Finds the nearest other free points of free rows [r]: positions and squared distances, [r, 100]."""
+    from sklearn.neighbors import NearestNeighbors
+
     others = np.flatnonzero(free)
     search = NearestNeighbors(algorithm="brute", metric="sqeuclidean").fit(points[others])
     square, index = search.kneighbors(points[rows], KEPT + 1)

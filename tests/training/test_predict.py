@@ -29,7 +29,7 @@ def test_prediction_does_not_depend_on_the_company(networks, recipe, examples, s
     }
     together = predict(state, examples, jnp.arange(21), jnp.int32(21), **options)
     chex.assert_shape(together["log_probs"], (21, 3))
-    chex.assert_shape(together["features"], (21, 16))
+    chex.assert_shape(together["features"], (21, 4))
     backwards = predict(state, examples, jnp.arange(21)[::-1], jnp.int32(21), **options)
     chex.assert_trees_all_close(together, jax.tree.map(lambda x: x[::-1], backwards), atol=1e-5)
     few = predict(state, examples, jnp.arange(21), jnp.int32(3), **options)

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aljax.models import LossPredictor, ResNet18
+from aljax.models import LossPredictor
 from aljax.runtime import mesh
 from aljax.training import predict as prediction
 from aljax.training import step as train
+from tests.networks import TwoLayers
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "train_step.json"
 
@@ -165,8 +166,9 @@ def test_steps_follow_sgd_with_momentum_and_weight_decay(state, examples, networ
     chex.assert_trees_all_close(ours.params, params, atol=1e-5)
 
 
-def test_golden_step(state, examples, networks, recipe):
-    after, metrics = one_step(state, examples, networks, recipe)
+def test_golden_step(examples, resnet, recipe):
+    state = train.init(jax.random.key(0), networks=resnet, recipe=recipe, image_shape=(8, 8, 3))
+    after, metrics = one_step(state, examples, resnet, recipe)
     measured = {
         "cross_entropy": float(metrics.cross_entropy),
         "ranking_loss": float(metrics.ranking_loss),
@@ -185,7 +187,7 @@ def test_golden_step(state, examples, networks, recipe):
 
 def test_training_learns_and_fits_the_pool(examples, recipe, devices):
     """Eight channels and rates that fall: with two at 0.1, rounding decides whether a network learns."""
-    networks = train.Networks(ResNet18(num_classes=3, width=8), LossPredictor(hidden=16))
+    networks = train.Networks(TwoLayers(num_classes=3, width=8), LossPredictor(hidden=16))
     state = train.init(jax.random.key(0), networks=networks, recipe=recipe, image_shape=(8, 8, 3))
     recipe = recipe._replace(epochs=30, milestones=(20,), learning_rate=0.01, flip=False, pad=0)
     _, first = run_epochs(jax.tree.map(jnp.copy, state), examples, networks, recipe, devices, epochs=1)
@@ -195,8 +197,10 @@ def test_training_learns_and_fits_the_pool(examples, recipe, devices):
 
 
 @pytest.mark.usefixtures("two_devices")
-def test_one_and_two_devices_agree_to_rounding(networks, recipe, examples, state):
+def test_one_and_two_devices_agree_to_rounding(resnet, recipe, examples):
     """Over three steps: more would amplify the rounding of so small a network."""
+    networks = resnet
+    state = train.init(jax.random.key(0), networks=networks, recipe=recipe, image_shape=(8, 8, 3))
     recipe = recipe._replace(learning_rate=0.01)
     trained, outputs = [], []
     for count in (1, 2):

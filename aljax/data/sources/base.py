@@ -1,6 +1,7 @@
 """The interface of a source: what it is asked for, and what it returns.
 
-Shapes: N images, S x S pixels (one size for all), C channels (1 grey, 3 colour).
+Shapes: N images, S x S pixels (one size for all), C channels (1 grey, 3 colour); or D numbers, where a
+vector, an embedding, stands for each image.
 """
 
 from typing import NamedTuple
@@ -33,7 +34,7 @@ class File(NamedTuple):
 class Split(NamedTuple):
     """Images in an order that never changes."""
 
-    images: np.ndarray  # [N, S, S, C] uint8
+    images: np.ndarray  # [N, S, S, C] uint8, or [N, D] float16 or float32
     labels: np.ndarray  # [N] int32; -1: unknown
     ids: tuple[str, ...]  # N names that stay the same wherever the data set is loaded
     files: tuple[File, ...] = ()  # N, or none where a source keeps no account of them
