@@ -192,13 +192,14 @@ def learn_again(world: World, cycle: int) -> None:
         logging.info("labels have changed since the last cycle: its model is trained again")
         if (progress := trained(world, known, cycle)) is not None:
             saved.save(world.study, progress, identity)
-    made = [*make.report(workdir), stored_config.NAME, inventory.NAME, inventory.CHANGES, saved.NAME]
+    make.report(workdir)
     if not manifest.finished(workdir):  # it was killed while the report was made
         manifest.write(workdir)
         return
-    made = [name for name in made if (workdir / name).exists()]
-    manifest.leave(workdir, made)
-    manifest.enter(workdir, made)
+    written = (stored_config.NAME, inventory.NAME, inventory.CHANGES, saved.NAME)
+    there = [name for name in written if (workdir / name).exists()]
+    manifest.leave(workdir, there)
+    manifest.enter(workdir, there)
 
 
 def planned(config: Mapping[str, Any], workdir: Path) -> list[places.Place]:
