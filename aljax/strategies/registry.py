@@ -18,7 +18,7 @@ from aljax.scoring import LOGARITHM, Scale
 from aljax.strategies.badge import badge
 from aljax.strategies.base import OF_ANY_MODEL, OF_ONE_MODEL, Selection, Strategy, View, checked
 from aljax.strategies.committee import bald, vote_entropy
-from aljax.strategies.core_set import core_set
+from aljax.strategies.core_set import core_set, core_set_cosine
 from aljax.strategies.learning_loss import learning_loss
 from aljax.strategies.probcover import probcover
 from aljax.strategies.random import random
@@ -35,6 +35,7 @@ STRATEGIES: dict[str, Strategy] = {
     "bald": bald,
     "vote_entropy": vote_entropy,
     "core_set": core_set,
+    "core_set_cosine": core_set_cosine,
     "robust_core_set": robust_core_set,
     "badge": badge,
     "typiclust": typiclust,
