@@ -32,8 +32,8 @@ METHOD = (
     "Spearman's rank correlations: over all points; within runs, of ranks less the mean of their run, which "
     "is the partial correlation given the run; and partial given the other measures (Conover & Iman, The "
     "American Statistician 35, 1981). 95 % intervals by the bootstrap that resamples whole trials, of all "
-    "runs together (Field & Welsh, JRSS B 69, 2007): 2,000 times, percentiles. Of few trials they "
-    "are somewhat narrow. They speak of these runs; how far other recipes or data would agree they do not say."
+    "runs together (Field & Welsh, JRSS B 69, 2007): 2,000 times, percentiles; of few trials they are "
+    "somewhat narrow. They speak of these runs; how far other recipes or data would agree they do not say."
 )
 RESAMPLES = 2_000
 FEWEST = 5  # trials that have an interval
