@@ -127,6 +127,15 @@ def test_what_works_on_the_last_layer_keeps_the_model_s_features_in_any_space():
     np.testing.assert_array_equal(same, select("badge", KEY, any_view(), 3).chosen)
 
 
+def test_core_set_cosine_looks_at_angles_and_not_at_lengths():
+    features = jnp.array([[9.0, 0], [0, 1], [1, 1], [5, 0.1]])
+    labeled = jnp.array([[1.0, 0], [0, 7]])  # the second is not labeled yet
+    given = view(features=features, labeled_features=labeled, num_labeled=1)
+    assert list(select("core_set_cosine", KEY, given, 3).chosen) == [1, 2, 3]
+    longer = given._replace(features=features * jnp.array([[1.0], [3], [2], [8]]))
+    assert list(select("core_set_cosine", KEY, longer, 3).chosen) == [1, 2, 3]
+
+
 @pytest.mark.usefixtures("two_devices")
 def test_on_a_cpu_one_device_looks_for_core_set_s_centers():
     """Whatever devices hold the features."""
@@ -282,7 +291,9 @@ def test_features_of_any_scale_select_alike(name, scale):
     np.testing.assert_array_equal(select(name, KEY, given._replace(**scaled), 6).chosen, expected)
 
 
-@pytest.mark.parametrize("name", ["robust_core_set", "typiclust", "probcover", "core_set", *NORMALIZED])
+@pytest.mark.parametrize(
+    "name", ["robust_core_set", "typiclust", "probcover", "core_set", "core_set_cosine", *NORMALIZED]
+)
 def test_features_that_are_not_finite_are_refused(name):
     given_view = any_view()
     broken = given_view._replace(features=given_view.features.at[2, 1].set(jnp.nan))
