@@ -20,7 +20,7 @@ from aljax.strategies.base import GIVEN, OUTPUTS, Selection, Strategy, View, che
 from aljax.strategies.batchbald import batchbald
 from aljax.strategies.cluster_margin import cluster_margin
 from aljax.strategies.committee import bald, vote_entropy
-from aljax.strategies.core_set import core_set
+from aljax.strategies.core_set import core_set, core_set_cosine
 from aljax.strategies.dropquery import dropquery
 from aljax.strategies.learning_loss import learning_loss
 from aljax.strategies.maxherding import maxherding
@@ -43,6 +43,7 @@ STRATEGIES: dict[str, Strategy] = {
     "powerbald": powerbald,
     "batchbald": batchbald,
     "core_set": core_set,
+    "core_set_cosine": core_set_cosine,
     "robust_core_set": robust_core_set,
     "badge": badge,
     "typiclust": typiclust,

@@ -40,6 +40,7 @@ def any_view(key=KEY, subset_size=6, num_labeled=3, capacity=5):
         labeled_features=jax.random.normal(keys[3], (capacity, 2)),
         member_log_probs=jax.nn.log_softmax(jax.random.normal(keys[4], (2, subset_size, 3))),
         dropout_classes=jax.random.randint(keys[5], (subset_size, 3), 0, 3),
+        num_classes=3,
     )
 
 
@@ -127,6 +128,15 @@ def test_what_works_on_the_last_layer_keeps_the_model_s_features_in_any_space():
     np.testing.assert_array_equal(same, select("badge", KEY, any_view(), 3).chosen)
 
 
+def test_core_set_cosine_looks_at_angles_and_not_at_lengths():
+    features = jnp.array([[9.0, 0], [0, 1], [1, 1], [5, 0.1]])
+    labeled = jnp.array([[1.0, 0], [0, 7]])  # the second is not labeled yet
+    given = view(features=features, labeled_features=labeled, num_labeled=1)
+    assert list(select("core_set_cosine", KEY, given, 3).chosen) == [1, 2, 3]
+    longer = given._replace(features=features * jnp.array([[1.0], [3], [2], [8]]))
+    assert list(select("core_set_cosine", KEY, longer, 3).chosen) == [1, 2, 3]
+
+
 @pytest.mark.usefixtures("two_devices")
 def test_on_a_cpu_one_device_looks_for_core_set_s_centers():
     """Whatever devices hold the features."""
@@ -185,7 +195,8 @@ def test_a_name_that_is_none_is_refused_with_those_that_are():
 
 
 RANDOM = {"random", "powerbald", "badge", "typiclust", "probcover", "dropquery", "cluster_margin"}
-DETERMINISTIC = sorted(set(STRATEGIES) - RANDOM)
+HERDING = {"maxherding", "uherding"}  # two images that cover each other alone gain the same: rounding decides
+DETERMINISTIC = sorted(set(STRATEGIES) - RANDOM - HERDING)
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
@@ -242,7 +253,7 @@ def test_typiclust_and_probcover_look_at_directions_not_at_lengths():
 
 def test_probcover_draws_the_rest_once_all_are_covered():
     alike = jnp.tile(jnp.array([[1.0, 0.0]]), (6, 1))
-    fields = {"log_probs": jnp.zeros((6, 2)), "features": alike, "labeled_features": alike[:1]}
+    fields = {"features": alike, "labeled_features": alike[:1]}
     seen = {
         tuple(select("probcover", jax.random.key(seed), view(6, **fields), 3).chosen) for seed in range(8)
     }
@@ -293,7 +304,9 @@ def test_features_of_any_scale_select_alike(name, scale):
     np.testing.assert_array_equal(select(name, KEY, given._replace(**scaled), 6).chosen, expected)
 
 
-@pytest.mark.parametrize("name", ["robust_core_set", "typiclust", "probcover", "core_set", *NORMALIZED])
+@pytest.mark.parametrize(
+    "name", ["robust_core_set", "typiclust", "probcover", "core_set", "core_set_cosine", *NORMALIZED]
+)
 def test_features_that_are_not_finite_are_refused(name):
     given_view = any_view()
     broken = given_view._replace(features=given_view.features.at[2, 1].set(jnp.nan))
