@@ -10,6 +10,7 @@ corrected: an image is known by its file's name and content (see `collection`).
 """
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -213,7 +214,7 @@ def setting_of(study: Study) -> Setting:
     config = study.config
     return Setting(
         workdir=study.workdir,
-        images=Path(config["dataset"]["data_dir"]).expanduser(),
+        images=Path(os.path.expanduser(config["dataset"]["data_dir"])),
         class_names=study.class_names,
         port=config["page"]["port"],
         strategy=roles.names_of(config, cycle=2)[roles.acquired(config, cycle=2)],
