@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from aljax.errors import InvalidInputError
 
 Entry = TypeVar("Entry")
+INSTALLED = {"site-packages", "dist-packages"}  # folders of installed packages
 
 
 def find(
@@ -86,11 +87,49 @@ def load(reference: str, parameters: tuple[str, ...]) -> Callable[..., Any]:
 
 
 def source(function: Callable[..., Any]) -> bytes:
-    """Returns the content of the file that a function stands in; b"" where there is none to read."""
+    """Returns the content of the file that a function stands in, and of all that it imports from its folder.
+
+    Modules import each other: those of the same folder are followed to their end. Installed packages and
+    aljax itself are no part of it. Where there is no file to read, the content is b"".
+    """
     try:
-        return Path(inspect.getsourcefile(inspect.unwrap(function)) or "").read_bytes()
+        path = Path(inspect.getsourcefile(inspect.unwrap(function)) or "").resolve()
+        contents = {path: path.read_bytes()}
     except (OSError, TypeError):
         return b""
+    found = [path]
+    for one in found:  # which grows
+        for helper in sorted(_imported(contents[one], one.parent, path.parent)):
+            if helper not in contents:
+                contents[helper] = helper.read_bytes()
+                found.append(helper)
+    return b"".join(contents.values())
+
+
+def _imported(content: bytes, place: Path, folder: Path) -> set[Path]:
+    """Returns the files of the modules that a file at `place` imports from a folder."""
+    if INSTALLED & set(folder.parts):
+        return set()
+    files = set()
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError):  # of a helper that is not imported yet
+        return set()
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
+        top = folder
+        if isinstance(node, ast.ImportFrom):
+            top = place.joinpath(*[".."] * (node.level - 1)) if node.level else folder
+            names = [f"{node.module}.{name}" if node.module else name for name in names]
+        for name in names:
+            parts = name.split(".")
+            for count in range(1, len(parts) + 1):
+                module = top.joinpath(*parts[:count])
+                files |= {module.with_suffix(".py").resolve(), (module / "__init__.py").resolve()}
+    package = Path(__file__).parent
+    return {
+        file for file in files if folder in file.parents and package not in file.parents and file.is_file()
+    }
 
 
 def complaint(error: BaseException) -> str:
@@ -101,7 +140,7 @@ def complaint(error: BaseException) -> str:
 
 
 def run_file(path: Path) -> ModuleType:
-    """Runs a Python file as a module of its own.
+    """Runs a Python file as a module of its own; it may import modules that lie beside it.
 
     Raises:
       Exception: whatever the file raises.
@@ -112,6 +151,8 @@ def run_file(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where dataclasses and pickle look
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)
     try:
         spec.loader.exec_module(module)
     except BaseException:

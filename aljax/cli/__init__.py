@@ -8,6 +8,10 @@ import aljax
 
 COMMANDS = {
     "run": "runs a study, or what is left of it",
+    "label": "asks a person for the classes of images, and learns from the answers",
+    "status": "shows labels per class, the accuracy, and what another batch would cost",
+    "predict": "predicts the class of every image of a folder",
+    "export": "writes the labels that people gave as a table, as folders, or for Label Studio",
     "report": "makes the report of a run, or lays several side by side",
     "verify": "checks every file of a run directory",
     "repair": "makes derived files of a run directory again, and names what is lost",

@@ -96,12 +96,15 @@ def run(config: ConfigDict, workdir: Path) -> int:
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(lambda record: Path(record.pathname).is_relative_to(package))
     from aljax import experiment
+    from aljax.oracles import Waiting
     from aljax.runtime import compilation
 
     compilation.deterministic()
     compilation.keep()
     try:
         experiment.run(config.to_dict(), workdir)
+    except Waiting as waiting:
+        print(waiting)
     except InvalidInputError as error:
         return say(str(error), 2)
     except RunError as error:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aljax import scenarios
+from aljax.config import budget_of
 from aljax.errors import RunError
 from aljax.experiment.study import Study, key_of
 from aljax.records import arrays, files, selections
@@ -52,7 +53,7 @@ def draw(study: Study, images: pool.Pool, holdout: np.ndarray, trial: int, cycle
     recipes = synthesis.propose(
         key_of(study, trial, cycle, "proposals"),
         study.train_set.labels,
-        np.pad(sources, (0, study.config["budget"] - len(sources))),
+        np.pad(sources, (0, budget_of(study.config, 1) - len(sources))),
         np.int32(len(sources)),
         synthesis.Limits(**study.config["synthesis"]),
         count=size,
@@ -89,7 +90,7 @@ def choose(
     Raises:
       RunError: as `registry.select`; or if a stream's strategy gives no scores.
     """
-    budget = study.config["budget"]
+    budget = budget_of(study.config, cycle)
 
     def select(role: str, view: View, budget: int) -> Selection:
         return registry.select(names[role], key_of(study, trial, cycle, role), view, budget)

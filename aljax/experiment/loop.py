@@ -16,7 +16,7 @@ import numpy as np
 from absl import logging
 
 from aljax import agreement
-from aljax.config import check
+from aljax.config import budget_of, check
 from aljax.errors import InvalidInputError, RunError
 from aljax.experiment import candidates, diagnose, roles, sanity, validation
 from aljax.experiment.fit import fit
@@ -138,7 +138,7 @@ def run_trial(
                 "trial": trial,
                 "cycle": cycle,
                 "labeled": len(pools[-1].labeled),
-                "budget": study.config["budget"],
+                "budget": budget_of(study.config, cycle),
                 "subset_size": study.config["subset_size"],
                 **compared._asdict(),
                 **roles.recorded(study.config, cycle),
@@ -204,9 +204,12 @@ def evaluate(study: Study, progress: checkpoints.Progress) -> files.Record:
         chunk=chunk(study),
         sharding=mesh.spread(study.mesh),
     )
+    return {"accuracy": accuracy, "test_loss": test_loss, **trained_fields(progress)}
+
+
+def trained_fields(progress: checkpoints.Progress) -> files.Record:
+    """Returns the fields of a cycle's line that describe its training."""
     return {
-        "accuracy": accuracy,
-        "test_loss": test_loss,
         "train_loss": progress.metrics.cross_entropy,
         "epochs": progress.epoch,
         "retries": progress.attempt,
@@ -218,7 +221,7 @@ def record(
 ) -> None:
     """Appends the last line of a trial's history to the records, with the reason if the trial stops."""
     line = history[-1]
-    rules = stopping.Rules(**study.config["stop"])
+    rules = stopping.Rules(**study.config["stop"], batch=study.config["budget"])
     if stopping.asked_for(rules):
         line["stopped"] = stopping.reason(history, rules, study.config["cycles"])
     place = {"trial": line["trial"], "cycle": line["cycle"]}
@@ -240,18 +243,42 @@ def select(
     cycle: int,
     clock: "Clock",
 ) -> selections.Selections:
-    """Draws the sub-pool of a cycle, and lets every strategy select from it.
+    """Draws the sub-pool of a cycle, and lets every strategy select from it."""
+    drawn = candidates.draw(study, images, holdout, trial, cycle)
+    names = roles.names_of(study.config, cycle)
+    return select_from(study, names, drawn, images, progress, trial, cycle, clock)
 
-    The scenario defines the candidates, and in a stream what the uncertainty strategy chose.
+
+def select_from(
+    study: Study,
+    names: Mapping[str, str],
+    drawn: candidates.Candidates,
+    images: pool.Pool,
+    progress: checkpoints.Progress | None,
+    trial: int,
+    cycle: int,
+    clock: "Clock",
+) -> selections.Selections:
+    """Lets every strategy select from the candidates of a cycle.
+
+    Args:
+      study: the study.
+      names: of the strategies, by role.
+      drawn: the candidates; the scenario defines them, and in a stream what the uncertainty strategy chose.
+      images: the pool, for the labeled images.
+      progress: the model of the cycle before; None while there is none.
+      trial, cycle: name the keys.
+      clock: counts the seconds of each phase.
     """
     config = study.config
     state = progress.state if progress else None
-    drawn = candidates.draw(study, images, holdout, trial, cycle)
-    names = roles.names_of(config, cycle)
-    wanted = {field for name in names.values() for field in registry.needs_of(registry.find(name))}
-    wanted |= diagnose.NEEDS
+    space = roles.space_of(config, cycle)
+    found = [registry.find(name) for name in names.values()]
+    wanted = {output for strategy in found for output in registry.needs_of(strategy, space)}
+    known = config["oracle"] == "dataset"  # the labels of the candidates: diagnostics compare with them
+    wanted |= diagnose.NEEDS if known else set()
     try:
-        view = view_of(drawn.study, images, drawn.rows, state, wanted)
+        view = view_of(drawn.study, images, drawn.rows, state, wanted, cycle, space)
         clock.lap("score")
         made, details = candidates.choose(study, names, drawn, view, trial, cycle)
     except RunError as error:
@@ -260,8 +287,9 @@ def select(
         if selection.note:
             logging.warning("trial %d, cycle %d, %s: %s", trial, cycle, names[role], selection.note)
     clock.lap("select")
-    diagnose.write(drawn.study, view, drawn.rows, made["uncertainty"], made["diversity"], trial, cycle)
-    clock.lap("diagnose")
+    if known:
+        diagnose.write(drawn.study, view, drawn.rows, made["uncertainty"], made["diversity"], trial, cycle)
+        clock.lap("diagnose")
     picked = {role: drawn.names[selection.chosen] for role, selection in made.items()}
     details |= {f"ties/{role}": np.array(selection.ties, np.int32) for role, selection in made.items()}
     details |= candidates.recipes_of(drawn, made[roles.acquired(config, cycle)].chosen)

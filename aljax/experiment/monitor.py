@@ -32,6 +32,7 @@ class Monitor:
         bar: Progress,
     ):
         self.stop_requested = 0  # the number of the signal that asked for it
+        self.listener: Callable[[float], None] = lambda share: None  # hears the share of a training
         self._steps_of = steps_of
         self._plan = plan
         self._workdir = workdir
@@ -60,6 +61,7 @@ class Monitor:
                 f"trial {trial}{part}, cycle {cycle}, epoch {epoch}, step {bad_step}: "
                 "the loss or a weight is not finite"
             )
+        self.listener(epoch / epochs)
         self._bar.update(
             self._epochs_bar, completed=epoch, total=epochs, description=f"epoch {epoch} of {epochs}"
         )
@@ -81,9 +83,10 @@ class Monitor:
         curves = self._curves_of(line["trial"], step)
         curves.add(step, {f"cycle/{name}": line[name] for name in CYCLE_CURVES if line[name] is not None})
         curves.flush()
+        accuracy = "unknown" if line["accuracy"] is None else f"{100 * line['accuracy']:.1f} %"
         text = (
             f"trial {line['trial']}, cycle {line['cycle']}: {line['labeled']} labeled, "
-            f"accuracy {100 * line['accuracy']:.1f} %, overlap {line['overlap']} "
+            f"accuracy {accuracy}, overlap {line['overlap']} "
             f"(by chance {line['chance']:g}), C "
             + ("undefined" if line["C"] is None else f"{line['C']:+.3f}")
             + (f"; stopped ({line['stopped']})" if line.get("stopped") else "")

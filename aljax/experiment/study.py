@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 import aljax
 from aljax import models, registry
-from aljax.config import check_fits
+from aljax.config import check_fits, labeled_after
 from aljax.data import dataset as data
 from aljax.errors import InvalidInputError
 from aljax.experiment import roles
@@ -53,7 +53,17 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
     dataset = data.load(**config["dataset"])
     check_fits(config, len(dataset.train.labels))
     records.check_same(workdir, "data_sha256", data.digest(dataset))
-    if own := strategies.digest(roles.names_of(config, cycle=2).values()):
+    return assembled(config, workdir, devices, dataset)
+
+
+def assembled(config: Mapping[str, Any], workdir: Path, devices: Mesh, dataset: data.Dataset) -> Study:
+    """Puts a data set on the devices, and builds the networks for it.
+
+    Raises:
+      InvalidInputError: if a user's own code cannot be used or is not as it was.
+    """
+    names = {*roles.names_of(config, cycle=1).values(), *roles.names_of(config, cycle=2).values()}
+    if own := strategies.digest(names):
         records.check_same(workdir, "strategies_sha256", own)
     if own := training_digest(config):
         records.check_same(workdir, "training_sha256", own)
@@ -123,13 +133,15 @@ def key_of(study: Study, trial: int, cycle: int, name: str) -> jax.Array:
 
 
 def capacity(study: Study) -> int:
-    """Returns the most images that are ever labeled."""
-    return study.config["cycles"] * study.config["budget"]
+    """Returns the most images that are ever labeled; people may label all of them."""
+    if study.config["oracle"] != "dataset":
+        return len(study.ids)
+    return labeled_after(study.config, study.config["cycles"])
 
 
 def steps_of(study: Study, cycle: int) -> int:
     """Counts the steps of a cycle's training, if none of its labeled images is held out."""
-    return recipes.steps_of(study.recipe, cycle * study.config["budget"])
+    return recipes.steps_of(study.recipe, labeled_after(study.config, cycle))
 
 
 def chunk(study: Study) -> int:
@@ -139,9 +151,10 @@ def chunk(study: Study) -> int:
 
 def local_mesh(config: Mapping[str, Any]) -> Mesh:
     """Returns the devices of this host that the config asks for."""
-    batch_size = config["train"]["batch_size"]
+    batch_size, data_set = config["train"]["batch_size"], config["dataset"]
+    pixels = 1 if data_set["source"] == "embeddings" else data_set["image_size"] ** 2
     try:
-        return mesh.local(config["devices"], batch_size, batch_size * config["dataset"]["image_size"] ** 2)
+        return mesh.local(config["devices"], batch_size, batch_size * pixels)
     except ValueError as error:
         raise InvalidInputError(
             f"config.devices={config['devices']}: {error}; accepted: 0 for all, or fewer"

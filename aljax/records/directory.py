@@ -16,7 +16,7 @@ from aljax.config import flatten
 from aljax.errors import InvalidInputError, RunError
 from aljax.records import lock, selections
 from aljax.records.files import PARTIAL, Record, append, encoded, read, read_lines, write
-from aljax.records.lines import digest, parsed
+from aljax.records.lines import CHECKSUM, digest, parsed
 from aljax.records.lock import WRITABLE
 from aljax.records.places import Place, place_of, shortened
 
@@ -40,13 +40,14 @@ DIGESTS = {
 
 
 @contextlib.contextmanager
-def opened(workdir: Path, config: Record, environment: Record) -> Iterator[None]:
+def opened(workdir: Path, config: Record, environment: Record, free: Sequence[str] = ()) -> Iterator[None]:
     """Creates the run directory if needed, and locks it for this process.
 
     Args:
       workdir: the run directory.
       config: every field of the config.
       environment: versions and device, under the names in `ENVIRONMENT`.
+      free: fields of the config, by dotted names, that may change when the run goes on.
 
     Raises:
       InvalidInputError: if another process holds the lock, the stored config differs, or the directory
@@ -59,7 +60,7 @@ def opened(workdir: Path, config: Record, environment: Record) -> Iterator[None]
         raise InvalidInputError(f"--workdir={workdir}: {error.strerror}; accepted: {WRITABLE}") from error
     with lock.held(workdir):
         try:
-            _begin(workdir, config, environment)
+            _begin(workdir, config, environment, free)
         except (RunError, OSError) as error:
             raise InvalidInputError(f"--workdir={workdir}: {error}; accepted: {WRITABLE}") from error
         try:
@@ -80,7 +81,7 @@ def _withdraw(workdir: Path) -> None:
         workdir.rmdir()
 
 
-def _begin(workdir: Path, config: Record, environment: Record) -> None:
+def _begin(workdir: Path, config: Record, environment: Record, free: Sequence[str]) -> None:
     """Writes the config, or compares it with the stored one; removes the remains of a killed process."""
     path = workdir / "config.json"
     cycles = workdir / "cycles.jsonl"
@@ -96,7 +97,10 @@ def _begin(workdir: Path, config: Record, environment: Record) -> None:
                 "an empty folder or a run directory"
             )
     elif begun:
-        _check_same_config(path, stored, config, environment)
+        _check_same_config(path, stored, config, environment, free)
+        kept = {name: stored[name] for name in (*ENVIRONMENT, *DIGESTS) if name in stored}
+        if free and (now := {**_as_json(config), **kept}) != stored:
+            write(path, (json.dumps(now, indent=2) + "\n").encode())
     for folder in ("", "figures/", "selections/**/", "gallery/*/"):
         for left_over in workdir.glob(f"{folder}{PARTIAL}*"):
             left_over.unlink()
@@ -106,6 +110,11 @@ def _begin(workdir: Path, config: Record, environment: Record) -> None:
     for name in ("cycles.jsonl", *SIDE_FILES, DIAGNOSTICS):
         if name not in unused and not (workdir / name).exists():
             write(workdir / name, b"")
+
+
+def flat_config(path: Path) -> Record:
+    """Returns the fields of a stored config, by dotted names; raises InvalidInputError if it is damaged."""
+    return flatten(_stored_config(path))
 
 
 def _as_json(value: Record) -> Record:
@@ -124,13 +133,15 @@ def _stored_config(path: Path) -> Record:
     return stored
 
 
-def _check_same_config(path: Path, stored: Record, config: Record, environment: Record) -> None:
+def _check_same_config(
+    path: Path, stored: Record, config: Record, environment: Record, free: Sequence[str]
+) -> None:
     fields = {name: value for name, value in stored.items() if name not in (*ENVIRONMENT, *DIGESTS)}
     old, new = flatten(fields), flatten(_as_json(config))
     differing = [
         f"config.{name} is {_shown(new, name)}, was {_shown(old, name)}"
         for name in sorted(old.keys() | new.keys())
-        if old.get(name, _ABSENT) != new.get(name, _ABSENT)
+        if name not in free and old.get(name, _ABSENT) != new.get(name, _ABSENT)
     ]
     if differing:
         raise InvalidInputError(
@@ -199,7 +210,7 @@ def completed(workdir: Path, plan: Sequence[Place]) -> list[Record]:
       InvalidInputError: if a line is damaged or out of order, naming the file and the line.
     """
     path = workdir / "cycles.jsonl"
-    lines = _repaired(path)
+    lines = repaired(path)
     plan = shortened(plan, lines)
     for number, line in enumerate(lines, start=1):
         expected = plan[number - 1] if number <= len(plan) else None
@@ -218,7 +229,7 @@ def completed(workdir: Path, plan: Sequence[Place]) -> list[Record]:
 
 def _cut(path: Path, kept_places: set[Place]) -> None:
     """Removes all lines but those of some places."""
-    lines = _repaired(path)
+    lines = repaired(path)
     kept = [line for line in lines if place_of(line) in kept_places]
     if kept != lines:
         write(path, b"".join(map(encoded, kept)))
@@ -250,8 +261,13 @@ def put(path: Path, new: Record) -> None:
         append(path, new)
 
 
-def _repaired(path: Path) -> list[Record]:
-    lines, length = read_lines(path)
+def repaired(path: Path, checksum: str = CHECKSUM) -> list[Record]:
+    """Returns the lines of a file, and removes a half-written last one.
+
+    Raises:
+      InvalidInputError: if a line is damaged, or the file cannot be written.
+    """
+    lines, length = read_lines(path, checksum)
     if path.exists() and length < path.stat().st_size:
         logging.warning("%s:%d: half-written, and dropped; its cycle is run again", path, len(lines) + 1)
         try:

@@ -22,12 +22,16 @@ FILES = (
     "pairs.jsonl",
     "diagnostics.jsonl",
     "left_out.csv",
+    "images.csv",
+    "changes.jsonl",
+    "model.npz",
     "summary.csv",
     "summary.json",
     "pairs.csv",
     "report.html",
 )
 FOLDERS = ("selections", "chosen", "gallery", "figures", "checkpoints", "tensorboard")
+PEOPLES = ("labels.jsonl", "asked")  # what people write, also after the run: not listed
 SPENT = "checkpoints/"  # a finished run needs none of them: they may be deleted, but not changed
 
 
@@ -93,7 +97,7 @@ def problems(workdir: Path) -> Iterator[str]:
 
 def foreign(workdir: Path) -> list[str]:
     """Returns what lies in a run directory and is not of a run: other files, and what a killed write left."""
-    known = {*FILES, *FOLDERS, NAME, lock.NAME}
+    known = {*FILES, *FOLDERS, *PEOPLES, NAME, lock.NAME}
     return sorted(name for name in os.listdir(workdir) if name not in known)
 
 

@@ -7,7 +7,17 @@ from typing import Any
 from aljax import agreement
 from aljax.config import check
 from aljax.errors import InvalidInputError
-from aljax.records import checkpoints, consistency, directory, files, manifest, places, selections, summary
+from aljax.records import (
+    answers,
+    checkpoints,
+    consistency,
+    directory,
+    files,
+    manifest,
+    places,
+    selections,
+    summary,
+)
 from aljax.records.directory import DIAGNOSTICS, DIGESTS, ENVIRONMENT
 from aljax.records.files import Record
 from aljax.records.lines import parsed
@@ -49,22 +59,26 @@ def _of_records(workdir: Path) -> Iterator[str]:
     timings, _ = yield from _lines(workdir / "timings.jsonl", plan)
     if len(timings) not in (len(lines), len(lines) + 1):  # timings are written first
         yield f"{workdir / 'timings.jsonl'}: {len(timings)} lines for {len(lines)} complete cycles"
-    noted, _ = yield from _lines(workdir / DIAGNOSTICS, plan)
-    if len(noted) not in (len(lines), len(lines) + 1):  # diagnostics are written before the selections
-        yield f"{workdir / DIAGNOSTICS}: {len(noted)} lines for {len(lines)} complete cycles"
-    for number, line in enumerate(noted[: len(lines)], start=1):
-        yield from consistency.noted(workdir, number, line, config)
+    by_people = config["oracle"] != "dataset"
+    if by_people:
+        yield from answers.problems(workdir, lines)
+    else:
+        noted, _ = yield from _lines(workdir / DIAGNOSTICS, plan)
+        if len(noted) not in (len(lines), len(lines) + 1):  # diagnostics are written before the selections
+            yield f"{workdir / DIAGNOSTICS}: {len(noted)} lines for {len(lines)} complete cycles"
+        for number, line in enumerate(noted[: len(lines)], start=1):
+            yield from consistency.noted(workdir, number, line, config)
     labeled: dict[int, set[Any]] = {}
-    of_cycles = [
-        problem
-        for number, line in enumerate(lines, start=1)
-        for problem in (
-            *consistency.cycle(workdir, number, line, config, labeled.setdefault(line["trial"], set())),
-            *_stopped(workdir, number, lines, config),
-        )
-    ]
+    of_cycles: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        if by_people:
+            of_cycles += answers.cycle(workdir, number, line, config)
+        else:
+            known = labeled.setdefault(line["trial"], set())
+            of_cycles += consistency.cycle(workdir, number, line, config, known)
+        of_cycles += _stopped(workdir, number, lines, config)
     yield from of_cycles
-    yield from _checkpoints(workdir)
+    yield from _checkpoints(workdir, by_people)
     yield from _queries(workdir)
     if of_cycles:
         return
@@ -119,7 +133,7 @@ def _lines(path: Path, plan: list[Place]) -> Generator[str, None, tuple[list[Rec
 
 def _stopped(workdir: Path, number: int, lines: Sequence[Record], config: Record) -> Iterator[str]:
     """Checks the reason for which a trial stopped with a line, or went on."""
-    rules, line = stopping.Rules(**config["stop"]), lines[number - 1]
+    rules, line = stopping.Rules(**config["stop"], batch=config["budget"]), lines[number - 1]
     if not stopping.asked_for(rules):
         return
     history = [other for other in lines[:number] if other["trial"] == line["trial"]]
@@ -159,8 +173,11 @@ def _pairs(workdir: Path, lines: Sequence[Record]) -> Iterator[str]:
         yield f"{path}: is not what the selections give"
 
 
-def _checkpoints(workdir: Path) -> Iterator[str]:
-    """Checks each complete checkpoint by itself, and that it belongs to this run, trial and cycle."""
+def _checkpoints(workdir: Path, by_people: bool) -> Iterator[str]:
+    """Checks each complete checkpoint by itself, and that it belongs to this run, trial and cycle.
+
+    Where people label, a checkpoint belongs to the labels of its time, which may have been corrected since.
+    """
     found = sorted(workdir.glob("checkpoints/trial-*/cycle-*"))
     complete = {path: match for path in found if (match := checkpoints.NAME.fullmatch(path.name))}
     if not complete:
@@ -172,6 +189,8 @@ def _checkpoints(workdir: Path) -> Iterator[str]:
         except checkpoints.Damaged as error:
             yield f"{path}: damaged ({error})"
             continue
+        if by_people:
+            run = owner.run
         if (owner.run, owner.part, owner.cycle) != (run, path.parent.name, int(match[1])):
             yield f"{path}: is of another training ({owner.part}, cycle {owner.cycle}, run {owner.run})"
 

@@ -151,7 +151,7 @@ def outputs_of(
 
 
 @partial(jax.jit, static_argnames=("networks", "chunk", "sharding"))
-def classes_of(
+def log_probs_of(
     state: TrainState,
     examples: Examples,
     indices: jax.Array,
@@ -161,7 +161,14 @@ def classes_of(
     chunk: int,
     sharding: NamedSharding,
 ) -> jax.Array:
-    """Returns the likeliest classes [n] of the first `count` of `indices` [n], by the first member."""
+    """Returns the log-probabilities [n, K] of the first `count` of `indices` [n], by the first member."""
     options: Any = {"networks": networks, "chunk": chunk, "sharding": sharding}
-    outputs = predict(first(state), examples, indices, count, wanted=("log_probs",), **options)
-    return outputs["log_probs"].argmax(-1)
+    return predict(first(state), examples, indices, count, wanted=("log_probs",), **options)["log_probs"]
+
+
+@partial(jax.jit, static_argnames=("networks", "chunk", "sharding"))
+def classes_of(
+    state: TrainState, examples: Examples, indices: jax.Array, count: jax.Array, **options: Any
+) -> jax.Array:
+    """Returns the likeliest classes [n] of the first `count` of `indices` [n]; see `log_probs_of`."""
+    return log_probs_of(state, examples, indices, count, **options).argmax(-1)

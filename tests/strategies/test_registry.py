@@ -13,7 +13,7 @@ from aljax.config import default
 from aljax.errors import InvalidInputError, RunError
 from aljax.runtime import mesh
 from aljax.strategies import STRATEGIES, View, find, needs_of, select
-from aljax.strategies.base import OF_ANY_MODEL
+from aljax.strategies.base import outputs_from
 from aljax.strategies.registry import check, expanded, scale_of
 from tests.harness import changed
 
@@ -89,6 +89,43 @@ def test_core_set_ignores_rows_that_are_not_labeled_yet():
     assert list(select("core_set", KEY, given, 1).chosen) == [2]
 
 
+def test_in_the_given_space_embeddings_stand_in_place_of_features():
+    given = {"given": FAR["features"], "given_labeled": jnp.array([[0.0], [9.0]])}
+    assert list(select("core_set", KEY, view(**given, num_labeled=1, space="given"), 3).chosen) == [2, 1, 3]
+    assert needs_of(STRATEGIES["core_set"], "given") == set(given)
+    with pytest.raises(RunError, match="needs given, given_labeled, which there is not"):
+        select("core_set", KEY, view(**FAR, labeled_features=FAR["features"], space="given"), 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "complaint"),
+    [
+        ("margin", "embeddings", "'margin': needs log_probs of a model; accepted: random, core_set, "),
+        ("badge", "embeddings", "'badge': needs features, log_probs of a model; accepted: random, core"),
+        ("core_set", "embedded", "'core_set': accepted: 'random', or with config.dataset.source='embedd"),
+        ("coreset", "embeddings", "'coreset': did you mean 'core_set'"),
+    ],
+)
+def test_a_strategy_of_cycle_1_has_no_model(name, source, complaint):
+    config = changed(default().to_dict(), initial__strategy=name, dataset__source=source)
+    with pytest.raises(InvalidInputError, match=f"^config.initial.strategy={complaint}"):
+        check(config)
+
+
+def test_the_first_batch_may_be_chosen_by_embeddings():
+    for name in ("random", "core_set", "typiclust", "probcover"):
+        check(changed(default().to_dict(), initial__strategy=name, dataset__source="embeddings"))
+        given = {} if name == "random" else {"given": FAR["features"], "given_labeled": jnp.zeros((3, 1))}
+        assert len(set(select(name, KEY, view(**given, space="given"), 2).chosen)) == 2
+
+
+def test_what_works_on_the_last_layer_keeps_the_model_s_features_in_any_space():
+    assert needs_of(STRATEGIES["badge"], "given") == needs_of(STRATEGIES["badge"])
+    there = any_view()._replace(given=None, space="given")
+    same = select("badge", KEY, there, 3).chosen
+    np.testing.assert_array_equal(same, select("badge", KEY, any_view(), 3).chosen)
+
+
 @pytest.mark.usefixtures("two_devices")
 def test_on_a_cpu_one_device_looks_for_core_set_s_centers():
     """Whatever devices hold the features."""
@@ -114,7 +151,7 @@ def test_random_is_uniform_and_needs_no_model():
 def test_every_strategy_keeps_the_contract_with_what_it_needs_and_no_more(name):
     needed = needs_of(STRATEGIES[name])
     assert needed <= set(View._fields)
-    unneeded = dict.fromkeys(OF_ANY_MODEL - needed)
+    unneeded = dict.fromkeys(outputs_from("model", "ensemble") - needed)
     for budget in (1, 5, 6):
         given = any_view()._replace(**unneeded)
         selection = select(name, KEY, given, budget)
