@@ -8,7 +8,6 @@ Both sides use the same cores. The runs alternate. A ratio says how many times a
 
 from collections.abc import Callable
 
-import jax
 import numpy as np
 
 from aljax.experiment import embed
@@ -76,10 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
         for name, row in zip(figures, common.rates(figures, options.images), strict=True)
     ]
     about = common.machine()
-    common.show(f"EfficientNet-Lite0, {options.images} images of {options.pixels} pixels", rows)
-    print(
-        f"{about['processor']} ({', '.join(about['instructions'])}), {about['cores']} cores, {jax.default_backend()}"
-    )
+    on = f"{about['processor']}, {about['cores']} cores, {' '.join(about['instructions'])}"
+    common.show(f"EfficientNet-Lite0, {options.images} images of {options.pixels} pixels ({on})", rows)
     common.write(options.out, {"options": {**vars(options), "out": None}, "apart": apart, "embed": figures})
 
 
