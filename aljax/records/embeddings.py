@@ -5,6 +5,7 @@ An image is known by the SHA-256 of its file, a model by a text that names all t
 Shapes: n images, D values of an embedding.
 """
 
+import contextlib
 import hashlib
 from pathlib import Path
 
@@ -31,12 +32,10 @@ def known(out: Path, origin: str) -> Known:
     """
     found: Known = {}
     for part in sorted(parts_of(out).glob("*.npz")):
-        try:
+        with contextlib.suppress(ValueError, KeyError):
             held = arrays.unpacked(part)
-        except ValueError:
-            continue
-        if str(held["origin"]) == origin:
-            found |= _by_digest(held)
+            if str(held["origin"]) == origin:
+                found |= _by_digest(held)
     if not out.exists():
         return found
     accepted = "accepted: a new file, or one that `aljax embed` wrote with this model"
