@@ -1,12 +1,9 @@
 """Embeds the images of a folder with a pretrained network: aljax embed."""
 
-import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from aljax.cli.guard import Parser, guarded, say
 
@@ -14,7 +11,7 @@ DESCRIPTION = """Embeds the images of a folder with a pretrained network, for
 --config.dataset.source=embeddings. Images in DIR/train/CLASS/ and DIR/test/CLASS/ are labeled; all others,
 at any depth, are not. The same command goes on where it was stopped, and embeds images that are new."""
 STATUS = """Exit status: 0 done, 1 a file could not be written, 2 the folder, the model or the output is
-unusable, 130 or 143 stopped by SIGINT or SIGTERM with what is embedded kept."""
+unusable, 128 and the signal's number: stopped, with what is embedded kept."""
 
 
 @guarded
@@ -40,18 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--pixels={given.pixels}: accepted: 16 to 4096")
     if given.out.suffix != ".npz":
         parser.error(f"--out={str(given.out)!r}: accepted: the name of a file that ends in .npz")
-    before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        return _embed(
-            given.folder.expanduser(),
-            given.out.expanduser(),
-            given.model,
-            given.pixels,
-            given.skip_unreadable,
-        )
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    folder, out = given.folder.expanduser(), given.out.expanduser()
+    return _embed(folder, out, given.model, given.pixels, given.skip_unreadable)
 
 
 def _embed(folder: Path, out: Path, model: str, pixels: int, skip_unreadable: bool) -> int:
@@ -76,7 +63,3 @@ def _embed(folder: Path, out: Path, model: str, pixels: int, skip_unreadable: bo
         f"{new if made.computed else 'none new'}"
     )
     return 0
-
-
-def _stop(number: int, _: FrameType | None) -> None:
-    sys.exit(say("stopped; what is embedded is kept, and the same command goes on", 128 + number))

@@ -19,11 +19,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="the CSV file to write")
     given = parser.parse_args(arguments)
     from aljax.experiment import saved
-    from aljax.records import directory, files
+    from aljax.records import files, stored_config
 
     workdir = given.run_dir.expanduser()
     model = saved.load(workdir)
-    folder = given.dir or Path(directory.flat_config(workdir / "config.json")["dataset.data_dir"])
+    folder = given.dir or Path(stored_config.flat(workdir / "config.json")["dataset.data_dir"])
     content, count, unreadable = saved.table(model, folder.expanduser())
     files.write(given.out.expanduser(), content)
     print(f"{given.out}: {count:,} images")

@@ -17,7 +17,7 @@ from aljax import scenarios
 from aljax.config import budget_of
 from aljax.errors import RunError
 from aljax.experiment.study import Study, key_of
-from aljax.records import arrays, files, selections
+from aljax.records import arrays, files, manifest, selections
 from aljax.records.selections import Selections
 from aljax.runtime import mesh
 from aljax.scenarios import pool, stream, synthesis
@@ -184,7 +184,7 @@ def write_images(study: Study, chosen: Selections, folder: Path) -> None:
     for number, proposal in enumerate(chosen.acquired):
         recipe = {name: chosen.details[name][proposal].item() for name in synthesis.Recipe._fields}
         file = f"{number:03d}.png"
-        files.write(folder / file, arrays.png(chosen.details["images"][number]))
+        manifest.put(study.workdir, folder / file, arrays.png(chosen.details["images"][number]))
         lines.append(
             {
                 "file": file,
@@ -195,4 +195,4 @@ def write_images(study: Study, chosen: Selections, folder: Path) -> None:
                 **{name: round(x, 4) if type(x) is float else x for name, x in recipe.items()},
             }
         )
-    files.write(folder / "queries.jsonl", b"".join(map(files.encoded, lines)))
+    manifest.put(study.workdir, folder / "queries.jsonl", b"".join(map(files.encoded, lines)))

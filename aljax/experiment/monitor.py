@@ -1,7 +1,9 @@
 """Shows a run while it goes on: a progress bar or log lines, TensorBoard files; notes signals to stop."""
 
 import contextlib
+import os
 import signal
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +20,7 @@ from aljax.records.places import shortened
 from aljax.training.step import EpochMetrics
 
 TRAIN_CURVES = ("cross_entropy", "ranking_loss", "accuracy")  # a point per epoch
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # that ask a run to stop
 CYCLE_CURVES = ("C", "overlap", "accuracy", "test_loss")  # a point per cycle
 
 
@@ -164,14 +167,17 @@ def monitoring(
 
 @contextlib.contextmanager
 def _signals_noted(monitor: Monitor) -> Iterator[None]:
-    """Notes the first SIGINT or SIGTERM for the run to act on; a second one acts at once."""
+    """Notes the first of `SIGNALS` for the run to act on; a second one acts as it would without the run."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
 
     def note(number, frame):
         monitor.stop_requested = number
+        if number == signal.SIGHUP:
+            _leave_terminal()
         restore()
 
     def restore():
@@ -184,3 +190,13 @@ def _signals_noted(monitor: Monitor) -> Iterator[None]:
         yield
     finally:
         restore()
+
+
+def _leave_terminal() -> None:
+    """Writes nothing more to a terminal that was closed, where each write would fail."""
+    sink = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
+                os.dup2(sink, stream)
+    os.close(sink)

@@ -5,22 +5,21 @@ from pathlib import Path
 from typing import Any
 
 from aljax import agreement
-from aljax.config import check
 from aljax.errors import InvalidInputError
 from aljax.records import (
     answers,
     checkpoints,
     consistency,
-    directory,
+    events,
     files,
     manifest,
     places,
     selections,
+    stored_config,
     summary,
 )
-from aljax.records.directory import DIAGNOSTICS, DIGESTS, ENVIRONMENT
+from aljax.records.directory import DIAGNOSTICS
 from aljax.records.files import Record
-from aljax.records.lines import parsed
 from aljax.records.places import Place
 from aljax.scenarios import stopping
 
@@ -28,7 +27,7 @@ from aljax.scenarios import stopping
 def problems(workdir: Path) -> Iterator[str]:
     """Yields one line for each problem in a run directory.
 
-    An unfinished run is no problem: its complete cycles are checked. A finished one has a manifest.
+    An unfinished run is no problem: what it has written is checked.
 
     Args:
       workdir: the run directory.
@@ -38,7 +37,7 @@ def problems(workdir: Path) -> Iterator[str]:
         for problem in _of_records(workdir):
             named.add(problem.split(": ")[0])
             yield problem
-        for problem in manifest.problems(workdir) if manifest.exists(workdir) else ():
+        for problem in _witnessed(workdir):
             if problem.split(": ")[0] not in named:
                 yield problem
     except InvalidInputError as error:
@@ -51,7 +50,7 @@ def _of_records(workdir: Path) -> Iterator[str]:
     """Yields the problems of the records, and of what is made from them."""
     path = workdir / "config.json"
     try:
-        config = checked_config(path)
+        config = stored_config.checked(path)
     except InvalidInputError as error:
         yield str(error)
         return
@@ -85,31 +84,25 @@ def _of_records(workdir: Path) -> Iterator[str]:
     yield from _pairs(workdir, lines)
     if len(lines) == len(plan):
         yield from summaries(workdir, lines)
-        if not manifest.exists(workdir):
-            yield f"{workdir / manifest.NAME}: missing"
+        if not manifest.finished(workdir):
+            yield f"{workdir / manifest.NAME}: missing, or not that of a finished run"
         return
-    for name in ("summary.json", manifest.NAME):
-        if (workdir / name).exists():
-            yield f"{workdir / name}: there, though {len(lines)} cycles are not the whole run"
+    if (workdir / "summary.json").exists():
+        yield f"{workdir / 'summary.json'}: there, though {len(lines)} cycles are not the whole run"
+    if manifest.finished(workdir):
+        yield f"{workdir / manifest.NAME}: there, though {len(lines)} cycles are not the whole run"
+    if lines and not manifest.exists(workdir):
+        yield f"{workdir / manifest.NAME}: missing"
 
 
-def checked_config(path: Path) -> Record:
-    """Loads the config of a run, and checks every field; JSON's lists are tuples in a config.
-
-    Raises:
-      InvalidInputError: if it cannot be read, or is not the config of a run.
-    """
-    try:
-        stored = parsed(files.read(path))
-        config = {name: value for name, value in stored.items() if name not in (*ENVIRONMENT, *DIGESTS)}
-        for group in (config, *(value for value in config.values() if isinstance(value, dict))):
-            group |= {name: tuple(value) for name, value in group.items() if isinstance(value, list)}
-        check(config)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InvalidInputError(f"{path}: not a config that aljax wrote ({error})") from error
-    return config
+def _witnessed(workdir: Path) -> Iterator[str]:
+    """Checks the files that the manifest lists, and the curves of a run that is not finished."""
+    if not manifest.exists(workdir):
+        return
+    yield from manifest.problems(workdir)
+    if not manifest.finished(workdir):
+        for path in sorted(workdir.glob("tensorboard/*/*")):
+            yield from events.problems(path)
 
 
 def _lines(path: Path, plan: list[Place]) -> Generator[str, None, tuple[list[Record], list[Place]]]:
@@ -121,6 +114,8 @@ def _lines(path: Path, plan: list[Place]) -> Generator[str, None, tuple[list[Rec
         return [], plan
     if not path.exists():
         yield f"{path}: missing"
+    elif path.is_symlink():
+        yield f"{path}: is a link; accepted: the file that aljax wrote"
     elif length < path.stat().st_size:
         yield f"{path}:{len(lines) + 1}: half-written"
     plan = places.shortened(plan, lines)
@@ -169,6 +164,8 @@ def _pairs(workdir: Path, lines: Sequence[Record]) -> Iterator[str]:
     except InvalidInputError as error:
         yield str(error)
         return
+    if path.is_symlink():
+        yield f"{path}: is a link; accepted: the file that aljax wrote"
     if recorded[: len(expected)] != expected:
         yield f"{path}: is not what the selections give"
 
@@ -182,7 +179,7 @@ def _checkpoints(workdir: Path, by_people: bool) -> Iterator[str]:
     complete = {path: match for path in found if (match := checkpoints.NAME.fullmatch(path.name))}
     if not complete:
         return
-    run = directory.identity(workdir)
+    run = stored_config.identity(workdir)
     for path, match in complete.items():
         try:
             owner, _ = checkpoints.read(path)

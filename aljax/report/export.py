@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from aljax.data.sources import unlabeled
 from aljax.errors import InvalidInputError, RunError
-from aljax.records import chosen, directory, files
+from aljax.records import chosen, files, stored_config
 from aljax.records.inventory import JUDGE, TEST, TRAIN
 from aljax.records.journal import Answer
 from aljax.report import people
@@ -101,7 +101,7 @@ def label_studio(workdir: Path, out: Path) -> int:
 
 def data_dir(workdir: Path) -> Path:
     """Returns the folder of images of a run."""
-    return Path(directory.flat_config(workdir / "config.json")["dataset.data_dir"]).expanduser()
+    return Path(stored_config.flat(workdir / "config.json")["dataset.data_dir"]).expanduser()
 
 
 FORMS: dict[str, Callable[[Path, Path], int]] = {
