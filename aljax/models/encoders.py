@@ -66,7 +66,14 @@ def lite0(pixels: int) -> Encoder:
         raise InvalidInputError(
             f"--model='lite0': needs a package that is not installed ({error}); accepted: after {INSTALL}"
         ) from error
-    tensors, content = state_dict.read(Path(File.get_model_file_path()))
+    path = Path(File.get_model_file_path())
+    tensors, content = state_dict.read(path)
+    try:
+        variables = folded(tensors)
+    except KeyError as error:
+        raise InvalidInputError(
+            f"{path}: holds no tensor {error}; accepted: the weights of EfficientNet-Lite0"
+        ) from error
     module = EfficientNetLite0()
 
     def apply(variables: Any, images: jax.Array) -> jax.Array:
@@ -78,7 +85,7 @@ def lite0(pixels: int) -> Encoder:
         "mean": 127,
         "std": 128,
     }
-    return Encoder("lite0", pixels, apply, folded(tensors), origin)
+    return Encoder("lite0", pixels, apply, variables, origin)
 
 
 ENCODERS: dict[str, Callable[[int], Encoder]] = {"lite0": lite0}
