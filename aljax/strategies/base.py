@@ -53,6 +53,7 @@ class View(NamedTuple):
     labels: Annotated[np.ndarray | None, OF_LABELED_DATA] = None  # -1 in rows that are not valid, [L] int32
     given: Annotated[jax.Array | None, OF_DATA] = None  # embeddings as the file holds them, [M, D] float32
     given_labeled: Annotated[jax.Array | None, OF_LABELED_DATA] = None  # [L, D]
+    num_classes: int = 2  # K
     cycle: int = 1  # the selecting one, from 1
     space: str = "model"  # of the features that a strategy sees: "model", or "given" in their place
 

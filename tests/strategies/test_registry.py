@@ -40,6 +40,7 @@ def any_view(key=KEY, subset_size=6, num_labeled=3, capacity=5):
         labeled_features=jax.random.normal(keys[3], (capacity, 2)),
         member_log_probs=jax.nn.log_softmax(jax.random.normal(keys[4], (2, subset_size, 3))),
         dropout_classes=jax.random.randint(keys[5], (subset_size, 3), 0, 3),
+        num_classes=3,
     )
 
 
@@ -194,7 +195,8 @@ def test_a_name_that_is_none_is_refused_with_those_that_are():
 
 
 RANDOM = {"random", "powerbald", "badge", "typiclust", "probcover", "dropquery", "cluster_margin"}
-DETERMINISTIC = sorted(set(STRATEGIES) - RANDOM)
+HERDING = {"maxherding", "uherding"}  # two images that cover each other alone gain the same: rounding decides
+DETERMINISTIC = sorted(set(STRATEGIES) - RANDOM - HERDING)
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
@@ -240,7 +242,7 @@ def test_typiclust_and_probcover_look_at_directions_not_at_lengths():
 
 def test_probcover_draws_the_rest_once_all_are_covered():
     alike = jnp.tile(jnp.array([[1.0, 0.0]]), (6, 1))
-    fields = {"log_probs": jnp.zeros((6, 2)), "features": alike, "labeled_features": alike[:1]}
+    fields = {"features": alike, "labeled_features": alike[:1]}
     seen = {
         tuple(select("probcover", jax.random.key(seed), view(6, **fields), 3).chosen) for seed in range(8)
     }
