@@ -13,6 +13,8 @@ COMMANDS = {
     "status": "shows labels per class, the accuracy, and what another batch would cost",
     "predict": "predicts the class of every image of a folder",
     "export": "writes the labels that people gave as a table, as folders, or for Label Studio",
+    "review": "lists the answers that a cross-validated model doubts",
+    "simulate": "replays the study on the labels that people gave",
     "report": "makes the report of a run, or lays several side by side",
     "verify": "checks every file of a run directory",
     "repair": "makes derived files of a run directory again, and names what is lost",

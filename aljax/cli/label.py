@@ -22,7 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--budget", type=int, help="questions in each cycle")
     parser.add_argument("--workdir", help="the run directory (default: runs/label)")
     given, others = parser.parse_known_args(sys.argv[1:] if arguments is None else arguments)
-    fields = {"dataset.data_dir": str(given.dir), "oracle": given.oracle, "budget": given.budget}
+    fields = {
+        "dataset.data_dir": str(given.dir.expanduser().absolute()),
+        "oracle": given.oracle,
+        "budget": given.budget,
+    }
     if given.classes is not None:
         fields["dataset.class_names"] = str(tuple(name.strip() for name in given.classes.split(",")))
     flags = [f"--config.{name}={value}" for name, value in fields.items() if value is not None]

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
@@ -31,8 +30,16 @@ from aljax.experiment.collection import Known
 from aljax.experiment.fit import fit
 from aljax.experiment.loop import Clock
 from aljax.experiment.monitor import Monitor, monitoring
-from aljax.experiment.study import Study, assembled, check_training, environment, local_mesh, steps_of
+from aljax.experiment.study import (
+    Study,
+    assembled,
+    check_training,
+    environment,
+    local_mesh,
+    steps_of,
+)
 from aljax.oracles import Oracle, Progress, Session, Setting
+from aljax.oracles.files import take_all
 from aljax.records import (
     checkpoints,
     chosen,
@@ -49,7 +56,6 @@ from aljax.records import (
 from aljax.records.selections import Selections
 from aljax.records.summary import wilson
 from aljax.report import make, terminal
-from aljax.runtime import mesh
 from aljax.scenarios import pool
 from aljax.strategies import registry
 
@@ -69,7 +75,6 @@ class World(NamedTuple):
     study: Study
     dataset: data.Dataset
     judges: np.ndarray  # images that judge the models, [N] bool; none where there is a test set
-    session: Session
     monitor: Monitor
 
 
@@ -94,7 +99,7 @@ def run(config: Mapping[str, Any], workdir: str | Path, oracle: Oracle | None = 
     oracle = oracle or oracles.find(config["oracle"])
     devices = local_mesh(config)
     check_training(config)
-    path = workdir / "config.json"
+    path = workdir / stored_config.NAME
     before = stored_config.flat(path) if path.exists() else {}
     with directory.opened(workdir, dict(config), environment(devices), FREE):
         lines = directory.completed(workdir, planned(config, workdir))
@@ -103,24 +108,24 @@ def run(config: Mapping[str, Any], workdir: str | Path, oracle: Oracle | None = 
         study = assembled(config, workdir, devices, dataset)
         judges = judges_of(study, dataset)
         take_stock(study, dataset, judges, before, len(lines) + 1)
-        if len(lines) < config["cycles"]:
-            manifest.begin(workdir)
-            manifest.enter(workdir, [stored_config.NAME])
-            plan = places.plan(config)
-            with (
-                oracle(setting_of(study)) as session,
-                monitoring(partial(steps_of, study), plan, lines, workdir) as monitor,
-            ):
-                run_cycles(World(study, dataset, judges, session, monitor), lines)
-        make.report(workdir, anew=True)
-        if len(directory.completed(workdir, planned(config, workdir))) >= config["cycles"]:
-            manifest.write(workdir)
+        with monitoring(partial(steps_of, study), places.plan(config), lines, workdir) as monitor:
+            world = World(study, dataset, judges, monitor)
+            if len(lines) < config["cycles"]:
+                manifest.begin(workdir)
+                manifest.enter(workdir, [stored_config.NAME])
+                with oracle(setting_of(study)) as session:
+                    run_cycles(world, lines, session)
+                make.report(workdir, anew=True)
+                if len(directory.completed(workdir, planned(config, workdir))) >= config["cycles"]:
+                    manifest.write(workdir)
+            else:
+                learn_again(world, len(lines))
         terminal.show(workdir)
 
 
-def run_cycles(world: World, lines: Sequence[files.Record]) -> None:
+def run_cycles(world: World, lines: Sequence[files.Record], session: Session) -> None:
     """Runs the cycles after those whose `lines` stand in the records, until no image is left to ask about."""
-    study, session = world.study, world.session
+    study = world.study
     refresh = make.Refresher(study.workdir)
     history = list(lines)
     progress = None
@@ -157,7 +162,7 @@ def run_cycles(world: World, lines: Sequence[files.Record]) -> None:
         measured = evaluate(world, known, progress)
         clock.lap("evaluate")
         if progress is not None:
-            saved.save(study, progress)
+            saved.save(study, progress, identity_of(world, known))
         line = {
             "trial": 0,
             "cycle": cycle,
@@ -178,6 +183,23 @@ def run_cycles(world: World, lines: Sequence[files.Record]) -> None:
         world.monitor.cycle_done(history[-1])
         refresh()
     session.report(progress_of(history, "finished", len(history), known_now(world)))
+
+
+def learn_again(world: World, cycle: int) -> None:
+    """Trains the model of a finished run again if labels, classes or images are not those it learned."""
+    known, workdir = known_now(world), world.study.workdir
+    if saved.identity(workdir) != (identity := identity_of(world, known)):
+        logging.info("labels have changed since the last cycle: its model is trained again")
+        if (progress := trained(world, known, cycle)) is not None:
+            saved.save(world.study, progress, identity)
+    make.report(workdir)
+    if not manifest.finished(workdir):  # it was killed while the report was made
+        manifest.write(workdir)
+        return
+    written = (stored_config.NAME, inventory.NAME, inventory.CHANGES, saved.NAME)
+    there = [name for name in written if (workdir / name).exists()]
+    manifest.leave(workdir, there)
+    manifest.enter(workdir, there)
 
 
 def planned(config: Mapping[str, Any], workdir: Path) -> list[places.Place]:
@@ -222,13 +244,14 @@ def take_stock(
     workdir, time = study.workdir, journal.now()
     directory.repaired(workdir / journal.NAME, journal.CHECKSUM)
     directory.repaired(workdir / inventory.CHANGES)
-    answers = journal.read(workdir)
-    if new := collection.imported(dataset, answers, time):
-        journal.append(workdir, *new)
-    now = stored_config.flat(workdir / "config.json")
     of_images = inventory.update(workdir, collection.listed(dataset, judges))
     if of_images:
         logging.info("images have changed since the last start: %s", inventory.in_words(of_images))
+    take_all(workdir, study.class_names)
+    answers = journal.read(workdir)
+    if new := collection.imported(dataset, answers, time):
+        journal.append(workdir, *new)
+    now = stored_config.flat(workdir / stored_config.NAME)
     found = [*collection.of_fields(before, now, FREE), *of_images]
     if found:
         path = workdir / inventory.CHANGES
@@ -273,19 +296,24 @@ def interruptible(monitor: Monitor) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def trained(world: World, known: Known, cycle: int) -> checkpoints.Progress | None:
-    """Trains the model of a cycle on all labels; None without any."""
+def trained(world: World, known: Known, cycle: int, part: str = "") -> checkpoints.Progress | None:
+    """Trains the model of a cycle on all labels; None without any. A `part` is as in `fit`."""
     study, images = world.study, world.dataset.train
     if not len(known.trained):
         logging.warning("cycle %d: no image has a label to train on", cycle)
         return None
-    labels = np.where(known.labeled, known.labels, 0).astype(np.int32)
-    fields = {name: value for name, value in flatten(dict(study.config)).items() if name not in FREE}
     study = study._replace(
-        train_set=study.train_set._replace(labels=jax.device_put(labels, mesh.everywhere(study.mesh))),
-        identity=collection.identity(repr(fields), images, study.class_names, known),
+        train_set=study.train_set._replace(labels=questions.labels_of(study, known)),
+        identity=identity_of(world, known),
     )
-    return fit(study, [pool.Pool(len(images.ids), known.trained)] * cycle, 0, world.monitor)
+    return fit(study, [pool.Pool(len(images.ids), known.trained)] * cycle, 0, world.monitor, part=part)
+
+
+def identity_of(world: World, known: Known) -> str:
+    """Returns a digest of all that a training depends on, but for the devices."""
+    study = world.study
+    fields = {name: value for name, value in flatten(dict(study.config)).items() if name not in FREE}
+    return collection.identity(repr(fields), world.dataset.train, study.class_names, known)
 
 
 def evaluate(world: World, known: Known, progress: checkpoints.Progress | None) -> files.Record:

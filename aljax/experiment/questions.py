@@ -6,17 +6,21 @@ that changes: an index is a place in `details/files`, first the sub-pool and the
 Shapes: N images, M in the sub-pool, B in a strategy's batch, J in the random share, K classes.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 from absl import logging
 
+from aljax.config import budget_of
 from aljax.data import Split
 from aljax.experiment import loop, roles
 from aljax.experiment.candidates import Candidates
 from aljax.experiment.collection import Known
 from aljax.experiment.loop import Clock
-from aljax.experiment.study import Study, chunk, key_of
+from aljax.experiment.study import Study, capacity, chunk, key_of
 from aljax.oracles import Batch, Question
 from aljax.records import selections
 from aljax.records.checkpoints import Progress
@@ -49,17 +53,22 @@ def select(
     config = study.config
     closed = known.labeled | known.skipped
     judges, others = (np.flatnonzero(of & ~closed) for of in (known.judges, ~known.judges))
-    share = min(round(config["validation_fraction"] * config["budget"]), len(judges))
+    planned = budget_of(config, cycle)
+    share = min(round(config["validation_fraction"] * planned), len(judges))
     random = drawn(study, judges, share, cycle, "judges")
     rows = drawn(study, others, min(config["subset_size"], len(others)), cycle, "subset")
-    budget = min(config["budget"] - share, len(rows))
+    budget = min(planned - share, len(rows))
     if not budget and not share:
         return None
-    by_chance = progress is None or budget == len(rows)
-    of_cycle = study._replace(config={**config, "budget": budget, "subset_size": len(rows)})
+    by_chance = (progress is None and cycle > 1) or budget == len(rows)
+    of_cycle = study._replace(
+        config={**config, "initial": {**config["initial"], "budget": budget}, "budget": budget}
+        | {"subset_size": len(rows)},
+        train_set=study.train_set._replace(labels=labels_of(study, known)),
+    )
     selected = nothing()
     if budget:
-        names = roles.names_of(config, 1 if by_chance else cycle)
+        names = named_by(config, cycle, by_chance)
         candidates = Candidates(of_cycle, rows, np.arange(len(rows), dtype=np.int32), None)
         labeled = pool.Pool(len(images.ids), known.trained)
         selected = loop.select_from(of_cycle, names, candidates, labeled, progress, 0, cycle, clock)
@@ -89,7 +98,19 @@ def nothing() -> Selections:
 
 def names_of(study: Study, selected: Selections, cycle: int) -> dict[str, str]:
     """Returns the strategies of a cycle by role; all were random where there was no model, or no choice."""
-    return roles.names_of(study.config, 1 if selected.details["by_chance"] else cycle)
+    return named_by(study.config, cycle, bool(selected.details["by_chance"]))
+
+
+def named_by(config: Mapping[str, Any], cycle: int, by_chance: bool) -> dict[str, str]:
+    """Returns the strategies of a cycle by role, or random for all of them."""
+    names = roles.names_of(config, cycle)
+    return dict.fromkeys(names, "random") if by_chance else names
+
+
+def labels_of(study: Study, known: Known) -> jax.Array:
+    """Returns the labels of the images on the devices, 0 for those that are unknown."""
+    labels = np.pad(np.maximum(known.labels, 0), (0, capacity(study) - len(known.labels)))
+    return jax.device_put(labels, mesh.everywhere(study.mesh))
 
 
 def guesses(study: Study, progress: Progress | None, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +126,7 @@ def predicted(study: Study, progress: Progress, rows: np.ndarray) -> np.ndarray:
     log_probs = log_probs_of(
         progress.state,
         study.train_set,
-        np.pad(rows, (0, len(study.ids) - len(rows))),
+        np.pad(rows, (0, capacity(study) - len(rows))),
         np.int32(len(rows)),
         networks=study.networks,
         chunk=chunk(study),

@@ -41,13 +41,20 @@ class Model(NamedTuple):
         return predict(self, [str(path) for path in paths])
 
 
-def save(study: Study, progress: Progress) -> None:
-    """Writes the model of a run, of an ensemble the first, with all that predicting takes."""
+def save(study: Study, progress: Progress, identity: str) -> None:
+    """Writes the model of a run, of an ensemble the first, with all that predicting takes.
+
+    Args:
+      study: the study.
+      progress: the model.
+      identity: a digest of what it was trained on.
+    """
     state = ensemble.first(progress.state)
     variables = {"params": state.params["backbone"], "batch_stats": state.batch_stats}
     flat = traverse_util.flatten_dict(jax.device_get(variables), sep="/")
     config = study.config
     about = {
+        "identity": identity,
         "class_names": study.class_names,
         "model": {**config["model"], "dtype": "float32"},
         "dataset": {name: config["dataset"][name] for name in ("image_size", "channels", "background")},
@@ -59,6 +66,14 @@ def save(study: Study, progress: Progress) -> None:
         **{f"variables/{name}": np.asarray(array) for name, array in flat.items()},
     }
     files.write(study.workdir / NAME, arrays.packed(content))
+
+
+def identity(workdir: Path) -> str:
+    """Returns the digest of what the model of a run was trained on; "" without a model that can be read."""
+    try:
+        return str(json.loads(arrays.unpacked(workdir / NAME)["about"].tobytes())["identity"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def load(workdir: str | Path) -> Model:

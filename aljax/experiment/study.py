@@ -27,6 +27,8 @@ from aljax.training import optimizers, schedules
 from aljax.training import recipe as recipes
 from aljax.training.step import Examples, Networks
 
+BLOCK = 256  # where people label, the images' number is rounded up to it: few more compile nothing anew
+
 
 class Study(NamedTuple):
     """Holds all that stays the same over trials and cycles, but for the images that a trial makes."""
@@ -36,7 +38,7 @@ class Study(NamedTuple):
     networks: Networks
     recipe: recipes.Recipe
     mesh: Mesh
-    train_set: Examples  # followed, where images are made, by room for them
+    train_set: Examples  # followed by room, for images that are made or are added by people
     test_set: Examples
     key: jax.Array
     ids: tuple[str, ...]  # of the N images of the train split
@@ -71,7 +73,7 @@ def assembled(config: Mapping[str, Any], workdir: Path, devices: Mesh, dataset: 
         left_out = chosen.table(["file", "reason"], dataset.left_out)
         manifest.replace(workdir, {"left_out.csv": left_out})
     mean, std = data.channel_statistics(dataset.train.images)
-    more = room(config)
+    more = room(config) if config["oracle"] == "dataset" else -len(dataset.train.ids) % BLOCK
     train_set, test_set = (
         Examples(*jax.device_put((images, labels, mean, std), mesh.everywhere(devices)))
         for images, labels in (
@@ -136,7 +138,7 @@ def key_of(study: Study, trial: int, cycle: int, name: str) -> jax.Array:
 def capacity(study: Study) -> int:
     """Returns the most images that are ever labeled; people may label all of them."""
     if study.config["oracle"] != "dataset":
-        return len(study.ids)
+        return len(study.train_set.labels)
     return labeled_after(study.config, study.config["cycles"])
 
 

@@ -8,6 +8,7 @@ in any of the files. What was read of each file is kept beside it, so that a cel
 
 import contextlib
 import json
+import re
 from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,10 +18,11 @@ from aljax.data import tables
 from aljax.data.tables import Row
 from aljax.errors import InvalidInputError
 from aljax.oracles.base import Batch, Progress, Question, Session, Setting, Waiting
-from aljax.records import chosen, files, journal, selections
+from aljax.records import chosen, files, inventory, journal, selections
 from aljax.records.journal import Answer
 
 FOLDER = "asked"
+REVIEW = "review.csv"
 READ = "read.json"  # by file of questions and image: the label that was read
 HEADER = ("file", "rank", "score", "guess", "probability", "label")
 OTHERS = ("skip", "unsure")  # that a cell may hold in place of a class
@@ -28,22 +30,16 @@ OTHERS = ("skip", "unsure")  # that a cell may hold in place of a class
 
 @contextlib.contextmanager
 def oracle(setting: Setting) -> Iterator[Session]:
-    """Asks by files; takes in what was changed in those of earlier cycles."""
-    for path in sorted((setting.workdir / FOLDER).glob("cycle-*.csv")):
-        take(setting, path)
+    """Asks by files; `take_all` reads them, at each start of the command."""
 
     def ask(batch: Batch) -> None:
         path = path_of(setting.workdir, batch.cycle)
         if not path.exists():
             files.write(path, content(batch))
-        asked = {question.file for question in batch.questions}
-        answered = (
-            asked
-            & journal.standing(
-                one for one in journal.read(setting.workdir) if one.cycle == batch.cycle
-            ).keys()
-        )
-        if not answered:
+        asked = {question.sha256 for question in batch.questions}
+        given = [one for one in journal.read(setting.workdir) if one.cycle == batch.cycle]
+        answered = asked & {one.sha256 for one in journal.standing(given).values()}
+        if asked and not answered:
             raise Waiting(
                 f"{path}: fill in the column label of its {len(asked)} rows with "
                 f"{', '.join(setting.class_names)}, skip or unsure; then the same command goes on"
@@ -55,6 +51,23 @@ def oracle(setting: Setting) -> Iterator[Session]:
         pass
 
     yield Session(ask, report)
+
+
+def take_all(workdir: Path, class_names: Sequence[str]) -> None:
+    """Appends to the journal what was changed in the files of questions, and in that of a review.
+
+    Raises:
+      InvalidInputError: as `take`, once all files were read.
+    """
+    problems = []
+    for path in sorted((workdir / FOLDER).glob("*.csv")):
+        if path.name == REVIEW or re.fullmatch(r"cycle-\d+\.csv", path.name):
+            try:
+                take(workdir, class_names, path)
+            except InvalidInputError as error:
+                problems.append(error)
+    if problems:
+        raise problems[0]
 
 
 def path_of(workdir: Path, cycle: int) -> Path:
@@ -73,18 +86,16 @@ def _shown(question: Question) -> tuple[object, ...]:
     return question.file, question.rank, f"{question.score:.6g}", question.guess, guessed
 
 
-def take(setting: Setting, path: Path) -> None:
+def take(workdir: Path, class_names: Sequence[str], path: Path) -> None:
     """Appends what has changed in a file of questions to the journal.
 
     Raises:
       InvalidInputError: if it is no table, or for the first of its lines that are wrong, after the others
         were appended.
     """
-    cycle = int(path.stem.rpartition("-")[2])
-    selected = selections.load(selections.path_of(setting.workdir, 0, cycle))
-    hashes = selections.asked(selected) if selected else {}
-    filled, wrong = filled_in(rows_of(path), hashes, setting.class_names)
-    before = read_before(setting.workdir)
+    cycle, hashes = questions_of(workdir, path)
+    filled, wrong = filled_in(rows_of(path), hashes, class_names)
+    before = read_before(workdir)
     seen = before.get(path.name, {})
     now = journal.now()
 
@@ -99,15 +110,42 @@ def take(setting: Setting, path: Path) -> None:
             new += [answer(file, row.label, row.who) for row in rows] or [answer(file, "", "")]
             seen[file] = labels
     if new:
-        journal.append(setting.workdir, *new)
-        text = json.dumps({**before, path.name: seen}, indent=1, ensure_ascii=False)
-        files.write(setting.workdir / FOLDER / READ, text.encode())
+        journal.append(workdir, *new)
+        _remember(workdir, {**before, path.name: seen})
         logging.info("%s: %d new answers", path, len(new))
     if wrong:
         for line in wrong[1:]:
             logging.error("%s:%s", path, line)
         more = f" (and {len(wrong) - 1} more lines, named above)" if len(wrong) > 1 else ""
         raise InvalidInputError(f"{path}:{wrong[0]}{more}; the other lines were read")
+
+
+def questions_of(workdir: Path, path: Path) -> tuple[int, dict[str, str]]:
+    """Returns the cycle of a file of questions, and the SHA-256 of each image that it may name.
+
+    A review may be of any image, and counts to the last cycle.
+    """
+    if path.name == REVIEW:
+        asked = sorted((workdir / FOLDER).glob("cycle-*.csv")) or [path_of(workdir, 1)]
+        return _cycle(asked[-1]), {image.file: image.sha256 for image in inventory.read(workdir)}
+    selected = selections.load(selections.path_of(workdir, 0, _cycle(path)))
+    return _cycle(path), selections.asked(selected) if selected else {}
+
+
+def _cycle(path: Path) -> int:
+    return int(path.stem.removeprefix("cycle-"))
+
+
+def write_review(workdir: Path, doubted: Sequence[tuple[Question, str]]) -> Path:
+    """Writes answers to be looked at again, each in the cell where it can be corrected; returns the path."""
+    path = workdir / FOLDER / REVIEW
+    files.write(path, chosen.table(HEADER, [(*_shown(question), label) for question, label in doubted]))
+    _remember(workdir, {**read_before(workdir), REVIEW: {one.file: [label] for one, label in doubted}})
+    return path
+
+
+def _remember(workdir: Path, read: dict[str, dict[str, list[str]]]) -> None:
+    files.write(workdir / FOLDER / READ, json.dumps(read, indent=1, ensure_ascii=False).encode())
 
 
 def filled_in(

@@ -36,7 +36,7 @@ FILES = (
     "report.html",
 )
 FOLDERS = ("selections", "chosen", "gallery", "figures", "checkpoints", "tensorboard")
-PEOPLES = ("labels.jsonl", "asked")  # what people write, also after the run: not listed
+AFTERWARDS = ("labels.jsonl", "asked", "simulation")  # also written after the run: not listed
 LASTING = ("config.json", "left_out.csv")  # are written before the first cycle
 OF_CYCLES = ("selections/", "chosen/", "gallery/")  # are written in each cycle, and can be made again
 OTHER = f"is not what {NAME} lists"
@@ -214,7 +214,7 @@ def of_place(workdir: Path, trial: int, cycle: int) -> list[str]:
 
 def foreign(workdir: Path) -> list[str]:
     """Returns what lies in a run directory and is not of a run: other files, and what a killed write left."""
-    known = {*FILES, *FOLDERS, *PEOPLES, NAME, lock.NAME}
+    known = {*FILES, *FOLDERS, *AFTERWARDS, NAME, lock.NAME}
     return sorted(name for name in os.listdir(workdir) if name not in known)
 
 

@@ -159,7 +159,8 @@ def get(line: Record, group: str, name: str) -> float | None:
 def digest(path: Path) -> str:
     """Returns a digest of every file that a report is made from."""
     total = hashlib.sha256(__version__.encode())
-    names: Sequence[str] = ("config.json", "cycles.jsonl", *LOGS)
+    of_people = (name for name in ("images.csv", "labels.jsonl") if (path / name).exists())
+    names: Sequence[str] = ("config.json", "cycles.jsonl", *LOGS, *of_people)
     for file in [*(path / name for name in names), *sorted(path.glob("gallery/*/*.npz"))]:
         content = read(file) if file.is_file() else b""
         total.update(f"{file.relative_to(path)} {len(content)}\n".encode() + content)
