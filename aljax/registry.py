@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import itertools
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -107,29 +108,31 @@ def source(function: Callable[..., Any]) -> bytes:
 
 
 def _imported(content: bytes, place: Path, folder: Path) -> set[Path]:
-    """Returns the files of the modules that a file at `place` imports from a folder."""
+    """Returns the files in a folder of the modules that a file at `place` imports.
+
+    Names are looked up in the folder, as those of a script, and from the top of the package that it is of.
+    """
     if INSTALLED & set(folder.parts):
         return set()
-    files = set()
     try:
-        tree = ast.parse(content)
+        statements = list(ast.walk(ast.parse(content)))
     except (SyntaxError, ValueError):  # of a helper that is not imported yet
         return set()
-    for node in ast.walk(tree):
-        names = [alias.name for alias in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
-        top = folder
-        if isinstance(node, ast.ImportFrom):
-            top = place.joinpath(*[".."] * (node.level - 1)) if node.level else folder
-            names = [f"{node.module}.{name}" if node.module else name for name in names]
-        for name in names:
-            parts = name.split(".")
-            for count in range(1, len(parts) + 1):
-                module = top.joinpath(*parts[:count])
-                files |= {module.with_suffix(".py").resolve(), (module / "__init__.py").resolve()}
-    package = Path(__file__).parent
-    return {
-        file for file in files if folder in file.parents and package not in file.parents and file.is_file()
-    }
+    top = next(above for above in (folder, *folder.parents) if not (above / "__init__.py").is_file())
+    found = set()
+    for one in statements:
+        tops = {folder, top}
+        if isinstance(one, ast.ImportFrom):
+            names = [f"{one.module}.{alias.name}" if one.module else alias.name for alias in one.names]
+            tops = {place.joinpath(*[".."] * (one.level - 1))} if one.level else tops
+        else:
+            names = [alias.name for alias in one.names] if isinstance(one, ast.Import) else []
+        for name, module in itertools.product(names, tops):
+            for part in name.split("."):
+                module /= part
+                found |= {module.with_suffix(".py").resolve(), (module / "__init__.py").resolve()}
+    inside = {file for file in found if folder in file.parents and Path(__file__).parent not in file.parents}
+    return {file for file in inside if file.is_file()}
 
 
 def complaint(error: BaseException) -> str:

@@ -49,6 +49,17 @@ def test_the_source_of_a_function_holds_all_that_it_imports_from_its_folder(fold
     assert registry.source(module.pick) == before
 
 
+def test_a_package_s_modules_import_each_other_by_their_whole_names(tmp_path, monkeypatch):
+    package = tmp_path / "registry_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "own.py").write_text("from registry_package.other import one\ndef pick(): return one\n")
+    (package / "other.py").write_text("one = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    source = registry.source(importlib.import_module("registry_package.own").pick)
+    assert source.endswith(b"one = 1\n")
+
+
 def test_a_function_that_imports_nothing_of_its_folder_is_its_file_alone(tmp_path):
     path = tmp_path / "registry_alone.py"
     path.write_text("import os\nfrom aljax.strategies import needs\ndef pick(): return 0\n")

@@ -6,7 +6,6 @@ file,label[,split]. Large arrays are mapped into memory, not read.
 Shapes: N images, D features, K classes.
 """
 
-import csv
 import importlib.util
 import json
 import zipfile
@@ -16,10 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from aljax.data import tables
 from aljax.errors import InvalidInputError, first_line
 
 EXTRA = "pip install 'aljax[embeddings]'"
-NAMES = {"file": "files", "label": "labels", "split": "split"}  # headings of a CSV, and what they are here
 
 
 class Archive(NamedTuple):
@@ -121,7 +120,7 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
 
 def _parquet(path: Path) -> dict[str, np.ndarray]:
     _require("pyarrow", path)
-    import pyarrow.parquet  # type: ignore[import-untyped]
+    import pyarrow.parquet
 
     table = pyarrow.parquet.read_table(path, partitioning=None)
     columns = {name: table.column(name).combine_chunks() for name in table.column_names}
@@ -138,7 +137,7 @@ def _parquet(path: Path) -> dict[str, np.ndarray]:
 
 def _column(values: Any) -> np.ndarray:
     """Returns a column of whole numbers, -1 where it is null, or of names, "" where it is null."""
-    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow
 
     null = -1 if pyarrow.types.is_integer(values.type) else ""
     return np.array([null if value is None else value for value in values.to_pylist()])
@@ -147,17 +146,14 @@ def _column(values: Any) -> np.ndarray:
 def _table(path: Path) -> dict[str, np.ndarray]:
     """Reads a CSV of file,label[,split], a line for each row of features."""
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, strict=True))
-    except (OSError, ValueError, csv.Error) as error:
-        raise InvalidInputError(f"{path}: {first_line(error)}; accepted: a CSV in UTF-8") from error
-    headings = rows[0].keys() if rows else []
-    if not {"file", "label"} <= {*headings}:
-        raise InvalidInputError(
-            f"{path}: its columns are {', '.join(map(str, headings)) or 'none'}; accepted: file,label[,split]"
-        )
-    known = [heading for heading in NAMES if heading in headings]
-    return {NAMES[heading]: np.array([row[heading] or "" for row in rows]) for heading in known}
+        rows = tables.rows(path.read_bytes())
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidInputError(f"{path}: {reason}; accepted: a CSV of file,label[,split]") from error
+    arrays = {"files": np.array([row.file for row in rows]), "labels": np.array([row.label for row in rows])}
+    if any(row.split for row in rows):
+        arrays["split"] = np.array([row.split for row in rows])
+    return arrays
 
 
 def _require(package: str, path: Path) -> None:

@@ -48,7 +48,7 @@ def load(
     request = Request(name, **fields)
     request = request._replace(data_dir=os.path.expanduser(request.data_dir))
     dataset = function(request)
-    if not unknown and dataset.train.files:  # of a source of which images may have no label
+    if not unknown:
         dataset = labeled(dataset)
     _check(dataset, name, unknown)
     if not unknown or classes or images:
@@ -59,10 +59,10 @@ def load(
 
 def labeled(dataset: Dataset) -> Dataset:
     """Returns the data set without the images whose label is unknown; they are left out."""
-    rows = np.flatnonzero(dataset.train.labels >= 0)
+    rows = np.flatnonzero(dataset.train.labels != -1)
     if len(rows) == len(dataset.train.labels):
         return dataset
-    absent = (dataset.train.ids[row] for row in np.flatnonzero(dataset.train.labels < 0))
+    absent = (dataset.train.ids[row] for row in np.flatnonzero(dataset.train.labels == -1))
     left_out = tuple(LeftOut(id, "without a label") for id in absent)
     return dataset._replace(train=_rows(dataset.train, rows), left_out=(*dataset.left_out, *left_out))
 

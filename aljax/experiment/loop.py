@@ -20,7 +20,16 @@ from aljax.errors import InvalidInputError, RunError
 from aljax.experiment import candidates, diagnose, resume, roles, sanity, validation
 from aljax.experiment.fit import fit
 from aljax.experiment.monitor import Monitor, monitoring
-from aljax.experiment.study import Study, check_training, chunk, environment, local_mesh, prepare, steps_of
+from aljax.experiment.study import (
+    Study,
+    check_training,
+    chunk,
+    environment,
+    key_of,
+    local_mesh,
+    prepare,
+    steps_of,
+)
 from aljax.experiment.view import view_of
 from aljax.records import (
     checkpoints,
@@ -267,7 +276,8 @@ def select_from(
     known = config["oracle"] == "dataset"  # the labels of the candidates: diagnostics compare with them
     wanted |= diagnose.NEEDS if known else set()
     try:
-        view = view_of(drawn.study, images, drawn.rows, state, wanted, cycle, space)
+        key = key_of(study, trial, cycle, "dropout")
+        view = view_of(drawn.study, images, drawn.rows, state, wanted, cycle, space, key)
         clock.lap("score")
         made, details = candidates.choose(study, names, drawn, view, trial, cycle)
     except RunError as error:

@@ -24,6 +24,7 @@ def view_of(
     wanted: Set[str],
     cycle: int,
     space: str,
+    key: jax.Array,
 ) -> View:
     """Computes the view of a sub-pool.
 
@@ -35,6 +36,7 @@ def view_of(
       wanted: outputs of the view.
       cycle: the selecting one.
       space: of the features that strategies see.
+      key: draws the features that dropout leaves.
 
     Returns:
       The view, of which the other outputs are None, but for the indices and labels.
@@ -49,6 +51,7 @@ def view_of(
         len(images.labeled),
         indices=subset,
         labels=pool.known_labels(images, np.asarray(study.train_set.labels), len(labeled)),
+        num_classes=len(study.class_names),
         cycle=cycle,
         space=space,
     )
@@ -64,8 +67,9 @@ def view_of(
         subset,
         labeled,
         len(images.labeled),
+        key,
         networks=study.networks,
-        wanted=frozenset(wanted & outputs_from("model", "ensemble")),
+        wanted=frozenset(wanted & outputs_from("model", "dropout", "ensemble")),
         chunk=chunk(study),
         sharding=mesh.spread(study.mesh),
     )

@@ -120,12 +120,16 @@ def measure(
       true_loss: the cross-entropy of each image of the sub-pool, [M].
 
     Returns:
-      See `distances` and `balance`; "spearman": of the scores with "loss" and with "distance".
+      See `distances` and `balance`; "spearman": of the scores with "loss", with "distance" and with the
+      "length" of the features.
       A measure that needs a model or scores is None without.
     """
+    others = {"loss": true_loss, "distance": None, "length": None}
+    if space is not None:
+        others |= {"distance": space.distance, "length": np.linalg.norm(space.features, axis=1)}
     spearman = {
         name: None if scores is None or other is None else agreement.spearman(scores, other)
-        for name, other in (("loss", true_loss), ("distance", None if space is None else space.distance))
+        for name, other in others.items()
     }
     empty = {"distance": None, "radius": None}
     chosen = {name: batch for name, batch in batches.items() if name != "random"}

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from aljax.records import reader, summary
 from aljax.records.files import Record
 from aljax.records.reader import Run, get
-from aljax.report import claims, plots, protocol
+from aljax.report import claims, explanation, plots, protocol
 
 MOST_CLASSES = 40  # rows of the figure of classes
 
@@ -99,6 +99,40 @@ def accuracy(shown: Sequence[Run]) -> list[Drawn]:
     if bands:
         caption += " The bars are published ranges for a ResNet-18, by the strategy that chose the labels."
     return [Drawn("accuracy", figure, caption)]
+
+
+def fit(shown: Sequence[Run]) -> list[Drawn]:
+    """Draws C against measures of the model that selected, a point each run, trial and cycle."""
+    points = explanation.points_of(shown) if len(shown) > 1 else []
+    labels, _ = _labels(shown)
+    panels = {}
+    for measure, title in explanation.MEASURES.items():
+        groups = {}
+        for number, label in enumerate(labels):
+            of_run = [point for point in points if point.run == number]
+            pairs = [(x, point.C) for point in of_run if (x := getattr(point, measure)) is not None]
+            if pairs:
+                groups[label] = tuple(zip(*pairs, strict=True))
+        if groups:
+            panels[title] = groups
+    if not panels:
+        return []
+    loss = explanation.MEASURES["train_loss"]
+    positive = all(x > 0 for xs, _ in panels.get(loss, {}).values() for x in xs)
+    figure = plots.scatters(
+        panels,
+        y_label="correlation C",
+        names=labels,
+        logarithmic=[loss] if positive else [],
+        limits=(-1.05, 1.05),
+    )
+    caption = (
+        "C against the fit of the model that selected: each point is a trial's cycle, coloured by run. "
+        "Accuracy, training loss and labels are those of the cycle before, which that model comes from; the "
+        "correlations are Spearman's, over the sub-pool, of the uncertainty strategy's scores with the "
+        f"distance to the nearest labeled image and with the length of the features.{_listed(labels, shown)}"
+    )
+    return [Drawn("fit", figure, caption)]
 
 
 @of_one
@@ -211,11 +245,12 @@ def sub_pools(run: Run) -> list[Drawn]:
     ]
 
 
-# Every figure, with its place on the page: "curves", "why" (with the diagnostics), "albums" (with images), or
-# any other name, which gets a section of its own.
+# Every figure, with its place on the page: "curves", "fit" (with a table), "why" (with the diagnostics),
+# "albums" (with images), or any other name, which gets a section of its own.
 FIGURES: tuple[tuple[str, Callable[[Sequence[Run]], list[Drawn]]], ...] = (
     ("curves", correlation),
     ("curves", accuracy),
+    ("fit", fit),
     ("why", distance),
     ("why", coverage),
     ("why", spearman),

@@ -105,6 +105,7 @@ def html(shown: Sequence[Run], drawn: Sequence["Drawn"], digest: str = "") -> by
         runs=[page.view(run) for run in shown],
         figures=drawn,
         differences=comparison.differences(shown),
+        explained=page.explained(shown),
         study=protocol.STUDY,
         version=aljax.__version__,
         digest=digest,

@@ -12,7 +12,7 @@ from aljax.records import arrays, diagnostics, reader, summary
 from aljax.records.files import Record
 from aljax.records.places import place_of
 from aljax.records.reader import Run, get
-from aljax.report import claims, people, protocol, text
+from aljax.report import claims, explanation, people, protocol, text
 from aljax.report.comparison import Difference, paired
 
 GROUPS = (
@@ -215,6 +215,31 @@ def timings(run: Run) -> dict[str, Any] | None:
         "training": f"{np.median(rates):,.0f}" if rates else "",
         "scoring": f"{np.median(scoring):,.0f}" if scoring else "",
         "device": run.config.get("device", "unknown"),
+    }
+
+
+def explained(shown: Sequence[Run]) -> dict[str, Any] | None:
+    """Returns the rank correlations of C with the fit of the models, of several runs."""
+    found = explanation.explain(shown) if len(shown) > 1 else None
+    if found is None:
+        return None
+    rows = [
+        (
+            explanation.MEASURES[row.measure],
+            str(row.points),
+            str(row.trials),
+            *(
+                (text.signed(estimate.value), text.interval(estimate.low, estimate.high))
+                for estimate in (row.overall, row.within, row.partial)
+            ),
+        )
+        for row in found.rows
+    ]
+    return {
+        "rows": rows,
+        "sentences": found.sentences,
+        "kinds": explanation.KINDS.values(),
+        "method": explanation.METHOD,
     }
 
 

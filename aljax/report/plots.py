@@ -24,6 +24,7 @@ from aljax.report.protocol import Band
 INK, MUTED, LINE = "#1c1f23", "#6b7178", "#d5d8dc"
 UNCERTAINTY, DIVERSITY, BOTH, OTHER = "#d55e00", "#0072b2", "#009e73", "#cc79a7"
 RUNS = (BOTH, UNCERTAINTY, DIVERSITY, OTHER, "#e69f00", "#56b4e9")  # one colour per run, side by side
+POINTS = ("o", "s", "^", "D", "v", "P")  # the shapes of one colour's runs, where there are many
 VARIABLES = {
     INK: "ink",
     MUTED: "muted",
@@ -167,6 +168,60 @@ def _published(axes: Axes, published: Sequence[Band]) -> None:
                 fontsize=6,
                 color=colour,
             )
+
+
+@styled
+def scatters(
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
+    *,
+    y_label: str,
+    names: Sequence[str],
+    logarithmic: Sequence[str] = (),
+    limits: tuple[float, float] | None = None,
+) -> Figure:
+    """Draws the same y against several x, each a panel.
+
+    Args:
+      panels: by the label of the x axis and the name of the points: x and y.
+      y_label: of all panels.
+      names: of the points, in the order of their colours.
+      logarithmic: labels of the x axes that are logarithmic.
+      limits: of y.
+    """
+    rows = -(-len(panels) // 3)
+    figure = Figure(figsize=(1.6 * SIZE[0], 0.75 * SIZE[1] * rows + 0.35), layout="constrained")
+    grid = figure.subplots(rows, 3, sharey=True, squeeze=False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for place, (axes, (x_label, points)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
+        axes.axhline(0, color=MUTED, linewidth=0.8)
+        for name, (x, y) in points.items():
+            number = names.index(name)
+            axes.scatter(
+                x,
+                y,
+                s=14,
+                color=RUNS[number % len(RUNS)],
+                marker=POINTS[number // len(RUNS) % len(POINTS)],
+                alpha=0.75,
+                linewidths=0,
+                label=name,
+            )
+        axes.set_xlabel(x_label)
+        axes.set_ylabel("" if place % 3 else y_label)
+        axes.tick_params(labelleft=not place % 3)
+        if x_label in logarithmic:
+            axes.set_xscale("log")
+        if limits is not None:
+            axes.set_ylim(*limits)
+    handles = {
+        label: handle
+        for axes in grid.flat
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    columns = min(4, len(handles))
+    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=columns, borderaxespad=0)
+    return figure
 
 
 @styled

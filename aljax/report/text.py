@@ -46,6 +46,16 @@ def plus_minus(measure: Spread, form: str, factor: float = 1.0) -> str:
     return text if sd is None else f"{text} ± {format(factor * sd, form.lstrip('+'))}"
 
 
+def signed(value: float | None) -> str:
+    """Returns a correlation with its sign."""
+    return "-" if value is None else f"{value:+.2f}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """Returns the interval of a correlation."""
+    return "-" if low is None or high is None else f"{low:+.2f} to {high:+.2f}"
+
+
 def title(rows: Rows) -> str:
     """Returns the title of the table of cycles."""
     most, fewest = (pick(row["trials"] for row in rows) for pick in (max, min))

@@ -1,7 +1,8 @@
 """The parts that all query strategies share: the view of a sub-pool, a selection, the drawing of ties.
 
 Shapes: M images in the sub-pool, L the most images ever labeled, B the budget, K classes,
-D features (of the model's and of the given space each its own), E models of the ensemble.
+D features (of the model's and of the given space each its own), E models of the ensemble,
+S samples of dropout on the features.
 """
 
 import zlib
@@ -21,11 +22,13 @@ class Output(NamedTuple):
     """Declares how a field of a view depends on the images and the models."""
 
     image_axis: int | None = 0  # the axis of the sub-pool's images; None: it describes other images
-    source: str = "model"  # the first "model", every model of the "ensemble", or the "data" without any
+    # the first "model", its last layer under "dropout", every model of the "ensemble", or the "data" alone
+    source: str = "model"
 
 
 OF_LABELED = Output(image_axis=None)
 OF_ENSEMBLE = Output(image_axis=1, source="ensemble")
+OF_DROPOUT = Output(source="dropout")
 OF_DATA = Output(source="data")
 OF_LABELED_DATA = Output(image_axis=None, source="data")
 
@@ -45,10 +48,12 @@ class View(NamedTuple):
     features: Annotated[jax.Array | None, Output()] = None  # [M, D]
     labeled_features: Annotated[jax.Array | None, OF_LABELED] = None  # [L, D]
     member_log_probs: Annotated[jax.Array | None, OF_ENSEMBLE] = None  # [E, M, K]
+    dropout_classes: Annotated[jax.Array | None, OF_DROPOUT] = None  # of S samples, [M, S] int32
     indices: Annotated[np.ndarray | None, OF_DATA] = None  # of the images in the data set, [M] int32
     labels: Annotated[np.ndarray | None, OF_LABELED_DATA] = None  # -1 in rows that are not valid, [L] int32
     given: Annotated[jax.Array | None, OF_DATA] = None  # embeddings as the file holds them, [M, D] float32
     given_labeled: Annotated[jax.Array | None, OF_LABELED_DATA] = None  # [L, D]
+    num_classes: int = 2  # K
     cycle: int = 1  # the selecting one, from 1
     space: str = "model"  # of the features that a strategy sees: "model", or "given" in their place
 
@@ -62,7 +67,7 @@ GIVEN = {"features": "given", "labeled_features": "given_labeled"}  # what confi
 
 
 def outputs_from(*sources: str) -> frozenset[str]:
-    """Returns the names of a view's outputs from some of "model", "ensemble" and "data"."""
+    """Returns the names of a view's outputs from some of "model", "dropout", "ensemble" and "data"."""
     return frozenset(name for name, output in OUTPUTS.items() if output.source in sources)
 
 
@@ -177,11 +182,19 @@ def features_of(view: View) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       ValueError: if a feature is not finite.
     """
-    features, labeled = np.asarray(view.features), np.asarray(view.labeled_features)[: view.num_labeled]
-    for values in (features, labeled):
-        if not np.isfinite(values).all():
-            raise ValueError("features hold a value that is not finite")
-    return features, labeled
+    return finite(view.features), finite(np.asarray(view.labeled_features)[: view.num_labeled])
+
+
+def finite(features: Any) -> np.ndarray:
+    """Returns features on the host.
+
+    Raises:
+      ValueError: if one is not finite.
+    """
+    values = np.asarray(features)
+    if not np.isfinite(values).all():
+        raise ValueError("features hold a value that is not finite")
+    return values
 
 
 def of_unit_length(features: np.ndarray) -> np.ndarray:

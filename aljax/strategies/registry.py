@@ -17,13 +17,19 @@ from aljax.errors import InvalidInputError, RunError
 from aljax.scoring import LOGARITHM, Scale
 from aljax.strategies.badge import badge
 from aljax.strategies.base import GIVEN, OUTPUTS, Selection, Strategy, View, checked, outputs_from
+from aljax.strategies.batchbald import batchbald
+from aljax.strategies.cluster_margin import cluster_margin
 from aljax.strategies.committee import bald, vote_entropy
-from aljax.strategies.core_set import core_set
+from aljax.strategies.core_set import core_set, core_set_cosine
+from aljax.strategies.dropquery import dropquery
 from aljax.strategies.learning_loss import learning_loss
+from aljax.strategies.maxherding import maxherding
+from aljax.strategies.powerbald import powerbald
 from aljax.strategies.probcover import probcover
 from aljax.strategies.random import random
 from aljax.strategies.robust_core_set import robust_core_set
 from aljax.strategies.typiclust import typiclust
+from aljax.strategies.uherding import uherding
 from aljax.strategies.uncertainty import entropy, least_confidence, margin
 
 STRATEGIES: dict[str, Strategy] = {
@@ -34,11 +40,18 @@ STRATEGIES: dict[str, Strategy] = {
     "learning_loss": learning_loss,
     "bald": bald,
     "vote_entropy": vote_entropy,
+    "powerbald": powerbald,
+    "batchbald": batchbald,
     "core_set": core_set,
+    "core_set_cosine": core_set_cosine,
     "robust_core_set": robust_core_set,
     "badge": badge,
     "typiclust": typiclust,
     "probcover": probcover,
+    "maxherding": maxherding,
+    "uherding": uherding,
+    "dropquery": dropquery,
+    "cluster_margin": cluster_margin,
 }
 PARAMETERS = ("key", "view", "budget")
 

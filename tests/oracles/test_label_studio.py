@@ -18,7 +18,7 @@ from PIL import Image
 from aljax.errors import InvalidInputError, RunError
 from aljax.oracles import web
 from aljax.oracles.base import Batch, Progress, Question, Setting, Waiting
-from aljax.oracles.label_studio import annotations, backend, label_studio, tasks
+from aljax.oracles.label_studio import annotations, backend, client, label_studio, tasks
 from aljax.records import journal
 
 CLASSES = ("cat", "dog", 'a "b" & <c>')
@@ -215,6 +215,36 @@ def test_a_server_that_does_not_answer_is_named(setting, monkeypatch):
         label_studio(setting),
     ):
         pass
+
+
+def test_a_personal_access_token_is_renewed():
+    seen = []
+
+    def respond(request):
+        seen.append((request.path, request.headers.get("Authorization")))
+        if request.path == "/api/token/refresh":
+            assert web.json_of(request) == {"refresh": "a.b.c"}
+            return web.json_reply({"access": f"access {len(seen)}"})
+        if request.headers["Authorization"] == "Bearer access 1" and len(seen) > 2:
+            raise web.StatusError(401, "expired")
+        if request.path == "/none":
+            raise web.StatusError(404, "no such page")
+        return web.json_reply({"a": 1})
+
+    with web.serving(0, respond) as port:
+        server = client.Client(f"http://127.0.0.1:{port}/", "a.b.c")
+        for _ in range(2):
+            assert server.call("GET", "/x") == {"a": 1}
+        with pytest.raises(client.MissingError, match=r"/none: 404 .*no such page"):
+            server.call("GET", "/none")
+    assert [path for path, _ in seen] == [
+        "/api/token/refresh",
+        "/x",
+        "/x",
+        "/api/token/refresh",
+        "/x",
+        "/none",
+    ]
 
 
 # ---- with a real server

@@ -61,13 +61,15 @@ def test_a_line_without_a_model_and_with_one():
     none = diagnostics.measure(labels, batches, 2, scores=np.empty(0, np.float32))
     assert none["distance"] is None
     assert none["radius"] is None
-    assert none["spearman"] == {"loss": None, "distance": None}
+    assert none["spearman"] == {"loss": None, "distance": None, "length": None}
     assert set(none["classes"]) == {"pool", "uncertainty", "diversity"}
     space = diagnostics.geometry(FEATURES, CENTERS)
     scores, loss = np.array([1.0, 5, 2, 3, 0, 4]), np.array([2.0, 9, 1, 5, 0, np.inf])
     one = diagnostics.measure(labels, batches, 2, space=space, scores=scores, true_loss=loss)
     assert one["spearman"]["loss"] == pytest.approx(stats.spearmanr(scores, loss).statistic)
     assert one["spearman"]["distance"] == pytest.approx(stats.spearmanr(scores, DISTANCE).statistic)
+    lengths = FEATURES[:, 0]  # the second coordinate is 0
+    assert one["spearman"]["length"] == pytest.approx(stats.spearmanr(scores, lengths).statistic)
     assert set(one["distance"]) == {"pool", "uncertainty", "diversity", "random"}
 
 

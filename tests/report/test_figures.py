@@ -39,9 +39,12 @@ def test_every_figure_has_a_section_and_is_written_and_shown(tmp_path, monkeypat
     assert 'id="figure-calibration"' in both
 
 
-def test_of_several_runs_only_curves_are_drawn(tmp_path):
+def test_of_several_runs_only_curves_and_c_against_fit_are_drawn(tmp_path):
     run = reader.load(make_run(tmp_path / "run", trials=1, cycles=2))
-    assert [drawn.name for drawn in figures.draw([run, run])] == ["correlation", "accuracy"]
+    assert [drawn.name for drawn in figures.draw([run, run])] == ["correlation", "accuracy", "fit"]
+    assert [drawn.name for drawn in figures.draw([run, run._replace(lines=run.lines[:1])])][-1] == "fit"
+    without = run._replace(lines=run.lines[:1])  # no cycle with a model
+    assert [drawn.name for drawn in figures.draw([without, without])] == ["correlation", "accuracy"]
     assert figures.draw([run._replace(lines=[])]) == []
 
 

@@ -42,6 +42,8 @@ def load_embeddings(request: Request) -> Dataset:
             )
     ids = _ids(archive, path)
     _check_finite(features, ids, path)
+    if request.class_names:
+        archive = archive._replace(class_names=np.array(request.class_names))
     labels, class_names = _labels(archive, ids, path)
     split = _split(archive, labels, request, path)
     if len(nameless := np.flatnonzero((split == request.test_split) & (labels < 0))):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import logging
 
-from aljax.errors import RunError
+from aljax.errors import InvalidInputError, RunError
 from aljax.oracles import web
 from aljax.oracles.base import Batch, Progress, Session, Setting, Waiting
 from aljax.oracles.label_studio import annotations, backend, client, tasks
@@ -72,18 +72,19 @@ def ask_by_files(setting: Setting, batch: Batch, root: Path) -> None:
 def live(setting: Setting, server: client.Client, root: Path) -> Iterator[Session]:
     """Talks to a running Label Studio; yields the session."""
     path = setting.workdir / FOLDER / PROJECT
-    known = json.loads(files.read(path)) if path.exists() else {}
-    number = known.get("project") if known.get("url") == server.url else None
-    number = client.project(server, number, setting.workdir.resolve().name, setting.class_names)
+    number = client.project(
+        server, _known(path, server.url), setting.workdir.resolve().name, setting.class_names
+    )
     files.write(path, json.dumps({"url": server.url, "project": number}).encode() + b"\n")
     client.store(server, number, setting.images)
     asked, woken = [Batch(0, ())], threading.Event()
 
     def look() -> int:
-        found = annotations.from_tasks(
-            client.annotated(server, number), setting.class_names, client.users(server)
-        )
-        take(setting, found)
+        labeled, names = client.annotated(server, number), client.users(server)
+        try:
+            take(setting, annotations.from_tasks(labeled, setting.class_names, names))
+        except ValueError as error:
+            raise InvalidInputError(f"{server.url}/projects/{number}: {error}") from error
         return left(setting, asked[0])
 
     def ask(batch: Batch) -> None:
@@ -108,6 +109,19 @@ def live(setting: Setting, server: client.Client, root: Path) -> Iterator[Sessio
         client.connected(server, number, f"http://{web.LOOPBACK}:{port}"),
     ):
         yield Session(ask, report)
+
+
+def _known(path: Path, url: str) -> int | None:
+    """Returns the project of this run on a server, if it has one."""
+    if not path.exists():
+        return None
+    try:
+        known = json.loads(files.read(path))
+        return int(known["project"]) if known["url"] == url else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidInputError(
+            f"{path}: not as aljax wrote it; accepted: that file, or none for a new project"
+        ) from error
 
 
 def take(setting: Setting, found: Iterable[Answer]) -> None:

@@ -4,6 +4,7 @@ forty other packages) would be too much.
 
 import contextlib
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -14,10 +15,15 @@ from absl import logging
 
 from aljax.errors import InvalidInputError, RunError
 from aljax.oracles.base import Batch
-from aljax.oracles.label_studio import tasks
+from aljax.oracles.label_studio import annotations, tasks
 
 PATIENCE = 60  # seconds that a call may take
 TITLE = "aljax"
+HOOK = r"http://127\.0\.0\.1:\d+/webhook"  # as aljax makes them
+
+
+class MissingError(RunError):
+    """Reports that a server has no such thing."""
 
 
 class Client:
@@ -45,7 +51,8 @@ class Client:
                     "of its Account & Settings"
                 ) from error
             said = " ".join(error.read(500).decode("utf-8", "replace").split())
-            raise RunError(f"{self.url}{path}: {error.code} {said}") from error
+            kind = MissingError if error.code == 404 else RunError
+            raise kind(f"{self.url}{path}: {error.code} {said}") from error
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
             raise RunError(f"{self.url}: no Label Studio answers ({reason})") from error
@@ -83,7 +90,7 @@ def project(client: Client, number: int | None, name: str, class_names: tuple[st
     """Returns the project of a run: the one of this number, if there is one, or a new one."""
     settings = {"label_config": tasks.labeling_config(class_names), "sampling": tasks.SAMPLING}
     if number is not None:
-        with contextlib.suppress(RunError):
+        with contextlib.suppress(MissingError):
             client.call("PATCH", f"/api/projects/{number}", settings)
             return number
     return client.call(
@@ -133,8 +140,9 @@ def send(client: Client, number: int, batch: Batch, root: Path) -> None:
 
 
 def annotated(client: Client, number: int) -> list[dict[str, Any]]:
-    """Returns the tasks that have annotations, with them."""
-    return client.call("GET", f"/api/projects/{number}/export?exportType=JSON")
+    """Returns aljax's tasks that have annotations, with them."""
+    exported = client.call("GET", f"/api/projects/{number}/export?exportType=JSON")
+    return [one for one in exported if all(name in one["data"] for name in annotations.DATA)]
 
 
 def users(client: Client) -> Mapping[int, str]:
@@ -151,7 +159,7 @@ def connected(client: Client, number: int, url: str) -> Iterator[None]:
     try:
         for kind in ("ml", "webhooks"):  # of a start that was killed
             for one in client.call("GET", f"/api/{kind}?project={number}"):
-                if one["url"].startswith("http://127.0.0.1:"):
+                if one.get("title") == TITLE or re.fullmatch(HOOK, one["url"]):
                     client.call("DELETE", f"/api/{kind}/{one['id']}")
         body = {"project": number, "url": url, "title": TITLE}
         made.append(f"/api/ml/{client.call('POST', '/api/ml', body)['id']}")

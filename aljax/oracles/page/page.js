@@ -1,11 +1,11 @@
 // The page: shows what the server says, one image at a time, and sends what the person answers.
 
 import * as grid from "./grid.js";
+import { commandOf, isLetter, letterKeys, placeOf } from "./keys.js";
+import { $, complain, drawClasses, drawHeader, drawQuestion, drawWait, said, waiting, write } from "./screen.js";
 import { answer, cached, look } from "./server.js";
 
 const POLL = 1000; // milliseconds
-const RESERVED = "suz"; // letters that do not stand for a class
-const $ = (id) => document.getElementById(id);
 
 let view = null; // as the server last described it
 let drawn = ""; // the same, as text
@@ -16,7 +16,6 @@ let drops = 0; // how often what waited in the queue was dropped
 let inGrid = false;
 
 const wish = () => ({ who: $("who").value.trim(), guess: $("guess").checked ? 1 : 0, grid: inGrid ? 1 : 0 });
-const percent = (share) => `${Math.round(100 * share)} %`;
 const asking = () => view?.phase === "asking";
 
 // ---- what is shown
@@ -31,12 +30,7 @@ function apply(next, own) {
   if (inGrid && !view.confirmable) inGrid = false;
   draw();
   if (moved) write("message", "Answered on another page.");
-  if (phase !== view.phase) write("announcement", asking() ? `${view.total - view.done} images to label.` : waiting().title);
-}
-
-function write(id, text) {
-  const element = $(id);
-  if (element.textContent !== text) element.textContent = text;
+  if (phase !== view.phase) write("announcement", asking() ? `${view.total - view.done} images to label.` : waiting(view).title);
 }
 
 function draw() {
@@ -45,69 +39,16 @@ function draw() {
   $("one").hidden = !asking() || many;
   $("many").hidden = !asking() || !many;
   $("wait").hidden = asking();
-  drawHeader();
-  drawClasses();
-  if (!asking()) drawWait();
-  else if (many) grid.draw(view.grid, view.classes);
-  else drawQuestion();
-}
-
-function drawHeader() {
-  const progress = `${view.done} of ${view.total}`;
-  write("progress", view.total ? progress : "");
-  write("cycle", view.cycle ? `cycle ${view.cycle}` : "");
-  write("accuracy", accuracy() && `Accuracy ${accuracy()}`);
-  $("bar").max = view.total || 1;
-  $("bar").value = view.done;
-  $("to-grid").hidden = !asking() || !view.confirmable;
-  $("to-grid").setAttribute("aria-pressed", inGrid);
-  document.title = `${asking() ? progress : waiting().title} · aljax`;
-}
-
-function accuracy() {
-  if (view.accuracy === null) return "";
-  const [low, high] = view.interval ?? [];
-  return `${percent(view.accuracy)}${view.interval ? ` (${Math.round(100 * low)} to ${percent(high)})` : ""}`;
-}
-
-function drawClasses() {
-  const names = JSON.stringify(view.classes);
-  if ($("classes").dataset.names === names) return;
-  $("classes").dataset.names = names;
-  const letters = letterKeys();
-  const buttons = view.classes.map((name, place) => {
-    const button = document.createElement("button");
-    button.dataset.label = name;
-    const text = document.createElement("span");
-    if (letters.get(first(name)) === name) {
-      const letter = document.createElement("u");
-      letter.textContent = [...name][0];
-      text.append(letter, [...name].slice(1).join(""));
-    } else text.textContent = name;
-    const key = document.createElement("kbd");
-    key.textContent = place < 9 ? place + 1 : "";
-    button.append(key, text);
-    return button;
-  });
-  $("classes").replaceChildren(...buttons);
-  const many = view.classes.length > 9;
-  $("classes").classList.toggle("many", many);
-  $("type").hidden = !many;
-  write("letters", many ? "a, b, ... /" : "a, b, ...");
-  write("letters-text", many ? "finds a class; Enter takes the first" : "the class whose first letter is underlined");
-}
-
-function drawQuestion() {
-  const { question } = view;
-  const score = question.score ? `, score ${Number(question.score.toPrecision(3))}` : "";
-  write("why", question.reason === "random" ? "drawn at random" : `asked by ${question.reason}${score}`);
-  const hidden = question.judges && $("guess").checked;
-  $("guessed").hidden = !question.guess && !hidden;
-  if (question.guess) write("guessed", `The model's guess: ${question.guess}, ${percent(question.probability)}`);
-  else if (hidden) write("guessed", "This image judges the model, so its guess stays hidden.");
-  for (const button of $("classes").children) button.classList.toggle("guess", button.dataset.label === question.guess);
-  $("undo").disabled = !view.undo.length;
-  if (shown?.file !== view.file) ready = show(view.file);
+  drawHeader(view, inGrid);
+  drawClasses(view);
+  if (!asking()) {
+    shown = null;
+    drawWait(view);
+  } else if (many) grid.draw(view.grid, view.classes);
+  else {
+    drawQuestion(view, $("guess").checked);
+    if (shown?.file !== view.file) ready = show(view.file);
+  }
 }
 
 async function show(file) {
@@ -134,39 +75,6 @@ async function show(file) {
   $("image").hidden = !element;
   write("file", file);
   for (const next of [...view.next, ...view.undo.slice(-1)]) cached(next).catch(() => {}); // told when it is its turn
-}
-
-function waiting() {
-  if (view.phase === "finished") return { title: "Finished", text: "Everything is saved. This page can be closed." };
-  if (!view.total) return { title: "Getting ready", text: "The first images come in a moment, by themselves." };
-  const text = "The answers are saved. The next images come by themselves; this page may stay open or be closed.";
-  return { title: "The model is training", text };
-}
-
-function drawWait() {
-  shown = null;
-  const { title, text } = waiting();
-  write("wait-title", title);
-  write("wait-text", text);
-  $("share").hidden = view.phase === "finished" || !view.total;
-  if (view.share) $("share").value = view.share;
-  else $("share").removeAttribute("value");
-  const facts = { "images labeled": view.labeled || "", "accuracy on images drawn at random": accuracy() };
-  const pairs = Object.entries(facts).filter(([, value]) => value);
-  $("facts").replaceChildren(
-    ...pairs.map(([name, value]) => {
-      const pair = document.createElement("div");
-      pair.append(Object.assign(document.createElement("dd"), { textContent: value }));
-      pair.append(Object.assign(document.createElement("dt"), { textContent: name }));
-      return pair;
-    }),
-  );
-  $("wait-undo").hidden = !view.undo.length || view.phase === "finished";
-}
-
-function complain(line) {
-  $("problem").hidden = !line;
-  write("problem", line);
 }
 
 // ---- what is answered
@@ -202,55 +110,34 @@ async function post(entries) {
     complain("");
     if (entries.length > 1) inGrid = false; // what is left is asked one at a time
     apply(next, true);
-    write("message", said(entries));
+    write("message", said(entries, view));
   } catch (error) {
     drops += 1;
     complain(error.message);
   }
 }
 
-function said([entry, ...more]) {
-  if (more.length) return `${more.length + 1} ${entry.answer === "undo" ? "answers taken back" : "guesses confirmed"}.`;
-  if (entry.answer === "undo") return "The last answer is taken back.";
-  const last = view.last?.file === entry.file ? view.last : {};
-  const name = { skip: "skipped", unsure: "unsure" }[entry.answer] ?? entry.label;
-  if (!last.guess) return `Saved: ${name}.`;
-  const guess = last.guess === entry.label ? "The model's guess too" : `The model's guess was ${last.guess}`;
-  return `Saved: ${name}. ${guess}, ${percent(last.probability)}.`;
-}
-
 // ---- keys and buttons
-
-const first = (name) => ([...name][0] ?? "").toLowerCase();
-
-function letterKeys() {
-  const letters = new Map(); // of few classes, those that begin with a letter of their own
-  if (view.classes.length > 9) return letters;
-  for (const name of view.classes) letters.set(first(name), letters.has(first(name)) ? null : name);
-  for (const letter of RESERVED) letters.delete(letter);
-  return letters;
-}
 
 function press(event) {
   if (event.repeat || event.isComposing || event.ctrlKey || event.altKey || event.metaKey || !view) return;
-  const field = event.target.matches?.("input:not([type=checkbox])");
-  if (event.key === "Escape") return leave(field ? event.target : null);
-  if (field && !(event.target.id === "type" && event.key === "Backspace" && !event.target.value)) return;
-  if (!$("keys").checked || (event.key === "/" && !asking())) return;
-  const place = /^[0-9]$/.test(event.key) ? event.key : !event.shiftKey && /^(?:Digit|Numpad)([0-9])$/.exec(event.code)?.[1];
-  const letter = /^[a-z]$/i.test(event.key) ? event.key.toLowerCase() : event.key;
-  const known = /^Key([SUZ])$/.exec(event.code)?.[1].toLowerCase(); // on keyboards without Latin letters
-  const command = RESERVED.includes(letter) ? letter : event.key.charCodeAt(0) > 127 && !letterKeys().get(letter.toLowerCase()) ? known : null;
-  if (place === "0") return toggleGrid(event);
-  if (command === "z" || event.key === "Backspace") return act(event, () => give("undo"));
-  if (!asking()) return;
-  if (inGrid) return place && grid.correct(event, view.classes[place - 1]);
-  if (place && view.classes[place - 1] !== undefined) return act(event, () => choose(view.classes[place - 1]));
-  if (command) return act(event, () => give(command === "s" ? "skip" : "unsure"));
-  const name = letterKeys().get(letter.toLowerCase());
-  if (name) return act(event, () => choose(name));
-  if (!$("type").hidden && event.key === "/") return act(event, () => $("type").focus());
-  if (!$("type").hidden && /^\p{L}$/u.test(event.key)) $("type").focus(); // where the letter goes, too
+  const field = event.target.matches?.("input:not([type=checkbox])") ? event.target : null;
+  if (event.key === "Escape") return leave(field);
+  const undoes = field?.id === "type" && !field.value && event.key === "Backspace";
+  if ((field && !undoes) || !$("keys").checked) return;
+  const place = placeOf(event);
+  const letters = letterKeys(view.classes);
+  const command = commandOf(event, letters);
+  const name = view.classes[place - 1] ?? letters.get(event.key.toLowerCase());
+  if (place === 0) toggleGrid(event);
+  else if (command === "undo") act(event, () => give("undo"));
+  else if (!asking()) return;
+  else if (inGrid) grid.correct(event, view.classes[place - 1]);
+  else if (command) act(event, () => give(command));
+  else if (name) act(event, () => choose(name));
+  else if ($("type").hidden) return;
+  else if (event.key === "/") act(event, () => $("type").focus());
+  else if (isLetter(event)) $("type").focus(); // where the letter goes, too
 }
 
 function act(event, what) {

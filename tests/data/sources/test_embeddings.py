@@ -135,7 +135,7 @@ def test_an_array_with_a_csv_beside_it(tmp_path):
     path.with_suffix(".csv").write_text("\n".join(["file,label", *rows[1:]]))
     assert "labels have shape (9,); accepted: (10,)" in refused(path)
     path.with_suffix(".csv").write_text("name,label\na,b\n")
-    assert "its columns are name, label; accepted: file,label[,split]" in refused(path)
+    assert "has no column 'file'; accepted: a CSV of file,label[,split]" in refused(path)
     path.with_suffix(".csv").unlink()
     assert "made.csv: no such file" in refused(path)
 
@@ -280,6 +280,17 @@ def test_parts_digests_and_repetitions_of_embeddings(write, monkeypatch):
     assert data.digest(part) != data.digest(whole) == data.digest(data.load("embeddings", "made", **options))
     unlike = {**options, "data_dir": str(write(features=features.astype(np.float16)))}
     assert data.digest(data.load("embeddings", "made", **unlike)) != data.digest(whole)
+
+
+def test_a_study_leaves_out_what_has_no_label_and_people_may_name_the_classes(write):
+    labels = np.array([-1, *LABELS[1:]])
+    options = {"image_size": 8, "channels": 1, "data_dir": str(write(labels=labels, class_names=...))}
+    study = data.load("embeddings", "made", **options)
+    assert study.left_out == (data.LeftOut(FILES[0], "without a label"),)
+    assert study.train.ids == tuple(FILES[1:6])
+    whole = data.load("embeddings", "made", unknown=True, class_names=("x", "y"), **options)
+    assert list(whole.train.labels) == [-1, 1, 0, 1, 0, 1]
+    assert whole.class_names == ("x", "y")
 
 
 def test_statistics_are_a_mean_of_each_feature_and_one_deviation(monkeypatch):
