@@ -11,6 +11,7 @@ corrected: an image is known by its file's name and content (see `collection`).
 
 import contextlib
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -191,8 +192,9 @@ def learn_again(world: World, cycle: int) -> None:
     known, workdir = known_now(world), world.study.workdir
     if saved.identity(workdir) != (identity := identity_of(world, known)):
         logging.info("labels have changed since the last cycle: its model is trained again")
-        if (progress := trained(world, known, cycle)) is not None:
+        if (progress := trained(world, known, cycle, "-again")) is not None:
             saved.save(world.study, progress, identity)
+            forget(workdir, "-again")
     make.report(workdir)
     if not manifest.finished(workdir):  # it was killed while the report was made
         manifest.write(workdir)
@@ -308,6 +310,11 @@ def trained(world: World, known: Known, cycle: int, part: str = "") -> checkpoin
         identity=identity_of(world, known),
     )
     return fit(study, [pool.Pool(len(images.ids), known.trained)] * cycle, 0, world.monitor, part=part)
+
+
+def forget(workdir: Path, part: str) -> None:
+    """Removes the checkpoints of a training beside the run's own, which is done."""
+    shutil.rmtree(workdir / "checkpoints" / f"trial-00{part}", ignore_errors=True)
 
 
 def identity_of(world: World, known: Known) -> str:
