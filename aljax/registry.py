@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import itertools
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 from aljax.errors import InvalidInputError
 
 Entry = TypeVar("Entry")
+INSTALLED = {"site-packages", "dist-packages"}  # folders of installed packages
 
 
 def find(
@@ -86,11 +88,51 @@ def load(reference: str, parameters: tuple[str, ...]) -> Callable[..., Any]:
 
 
 def source(function: Callable[..., Any]) -> bytes:
-    """Returns the content of the file that a function stands in; b"" where there is none to read."""
+    """Returns the content of the file that a function stands in, and of all that it imports from its folder.
+
+    Modules import each other: those of the same folder are followed to their end. Installed packages and
+    aljax itself are no part of it. Where there is no file to read, the content is b"".
+    """
     try:
-        return Path(inspect.getsourcefile(inspect.unwrap(function)) or "").read_bytes()
+        path = Path(inspect.getsourcefile(inspect.unwrap(function)) or "").resolve()
+        contents = {path: path.read_bytes()}
     except (OSError, TypeError):
         return b""
+    found = [path]
+    for one in found:  # which grows
+        for helper in sorted(_imported(contents[one], one.parent, path.parent)):
+            if helper not in contents:
+                contents[helper] = helper.read_bytes()
+                found.append(helper)
+    return b"".join(contents.values())
+
+
+def _imported(content: bytes, place: Path, folder: Path) -> set[Path]:
+    """Returns the files in a folder of the modules that a file at `place` imports.
+
+    Names are looked up in the folder, as those of a script, and from the top of the package that it is of.
+    """
+    if INSTALLED & set(folder.parts):
+        return set()
+    try:
+        statements = list(ast.walk(ast.parse(content)))
+    except (SyntaxError, ValueError):  # of a helper that is not imported yet
+        return set()
+    top = next(above for above in (folder, *folder.parents) if not (above / "__init__.py").is_file())
+    found = set()
+    for one in statements:
+        tops = {folder, top}
+        if isinstance(one, ast.ImportFrom):
+            names = [f"{one.module}.{alias.name}" if one.module else alias.name for alias in one.names]
+            tops = {place.joinpath(*[".."] * (one.level - 1))} if one.level else tops
+        else:
+            names = [alias.name for alias in one.names] if isinstance(one, ast.Import) else []
+        for name, module in itertools.product(names, tops):
+            for part in name.split("."):
+                module /= part
+                found |= {module.with_suffix(".py").resolve(), (module / "__init__.py").resolve()}
+    inside = {file for file in found if folder in file.parents and Path(__file__).parent not in file.parents}
+    return {file for file in inside if file.is_file()}
 
 
 def complaint(error: BaseException) -> str:
@@ -101,7 +143,7 @@ def complaint(error: BaseException) -> str:
 
 
 def run_file(path: Path) -> ModuleType:
-    """Runs a Python file as a module of its own.
+    """Runs a Python file as a module of its own; it may import modules that lie beside it.
 
     Raises:
       Exception: whatever the file raises.
@@ -112,6 +154,8 @@ def run_file(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where dataclasses and pickle look
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)
     try:
         spec.loader.exec_module(module)
     except BaseException:

@@ -243,3 +243,43 @@ def events(path):
         found.append(Event.FromString(content[place + 12 : place + 12 + length]))
         place += 12 + length + 4
     return found
+
+
+NETWORK = """
+import flax.linen as nn
+
+class Network(nn.Module):
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, images, train):
+        stage = nn.relu(nn.Conv(4, (4, 4), 4)(images))
+        return nn.Dense(self.num_classes)(stage.mean((1, 2))), [stage]
+
+def build(num_classes, config):
+    return Network(num_classes)
+"""
+TINY = {
+    "trials": 1,
+    "cycles": 3,
+    "budget": 4,
+    "subset_size": 12,
+    "dataset.images": 60,
+    "dataset.classes": 3,
+    "devices": 1,
+    "train.batch_size": 4,
+    "train.epochs": 3,
+    "train.min_steps": 0,
+    "train.milestones": (),
+    "train.detach_epoch": 2,
+    "train.learning_rate": 0.05,
+}
+
+
+def tiny(folder: Path, **fields: object) -> dict[str, Any]:
+    """Returns the fields of the smallest study, whose network of one layer is written into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "network.py"
+    if not path.exists():
+        path.write_text(NETWORK)
+    return {**TINY, "model.name": f"{path}:build", **fields}

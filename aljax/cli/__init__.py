@@ -1,6 +1,7 @@
 """The command line: aljax COMMAND, python -m aljax COMMAND, or python launch.py for `aljax run`."""
 
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -8,6 +9,12 @@ import aljax
 
 COMMANDS = {
     "run": "runs a study, or what is left of it",
+    "label": "asks a person for the classes of images, and learns from the answers",
+    "status": "shows labels per class, the accuracy, and what another batch would cost",
+    "predict": "predicts the class of every image of a folder",
+    "export": "writes the labels that people gave as a table, as folders, or for Label Studio",
+    "review": "lists the answers that a cross-validated model doubts",
+    "simulate": "replays the study on the labels that people gave",
     "report": "makes the report of a run, or lays several side by side",
     "accuracy": "compares the accuracies of runs on the same seeds",
     "verify": "checks every file of a run directory",
@@ -21,6 +28,8 @@ USAGE = "usage: aljax COMMAND [...]; aljax COMMAND --help tells more; aljax --ve
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command of `COMMANDS`, the main(arguments) of a module here; returns the exit status."""
+    if arguments is None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback out of an import; commands handle it
     command, *rest = (sys.argv[1:] if arguments is None else arguments) or ("--help",)
     if command in ("-h", "--help"):
         print(USAGE)

@@ -4,12 +4,14 @@ import argparse
 import contextlib
 import functools
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from absl import logging
 
+from aljax.cli import signals
 from aljax.errors import InvalidInputError, RunError
 
 Main = Callable[..., int]  # main(arguments), those of the process if it has none; returns the exit status
@@ -28,14 +30,17 @@ def guarded(main: Main) -> Main:
 
     @functools.wraps(main)
     def run(arguments: Sequence[str] | None = None) -> int:
+        if arguments is None:  # the process is this command's own: it ends as it is told, to its last moment
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
         try:
-            status = main(arguments)
-            if sys.stdout is not None:
-                sys.stdout.flush()
-            return status
+            with signals.handled():
+                status = main(arguments)
+                if sys.stdout is not None:
+                    sys.stdout.flush()
+                return status
         except InvalidInputError as error:
             return say(str(error), 2)
         except RunError as error:

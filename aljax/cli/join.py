@@ -1,11 +1,10 @@
 """Makes one run directory of trials that ran apart: aljax join."""
 
-import signal
-import sys
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
+from aljax.cli import signals
 from aljax.cli.guard import Parser, guarded, quiet, say
 
 DESCRIPTION = "Makes one run directory of trials that ran apart, as one command would have made it."
@@ -19,13 +18,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="the run directory to make: a new folder")
     parser.add_argument("run_dir", type=Path, nargs="+", help="a finished run directory")
     given = parser.parse_args(arguments)
-    before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with quiet():
-            return _join(given.out.expanduser(), [path.expanduser() for path in given.run_dir])
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    out, parts = given.out.expanduser(), [path.expanduser() for path in given.run_dir]
+    from aljax.records import join
+
+    made = join.unnamed(out)
+    with quiet(), signals.handled(clean=lambda: shutil.rmtree(made, ignore_errors=True)):
+        return _join(out, parts)
 
 
 def _join(out: Path, parts: Sequence[Path]) -> int:
@@ -36,7 +34,3 @@ def _join(out: Path, parts: Sequence[Path]) -> int:
         say(difference, 0)
     terminal.show(out)
     return 0
-
-
-def _stop(number: int, _: FrameType | None) -> None:
-    sys.exit(say("stopped; the same command begins anew", 128 + number))

@@ -19,11 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     runs = [path.expanduser() for path in given.run_dir]
-    from aljax.records import manifest
     from aljax.report import make, terminal
 
     if len(runs) == 1 and given.out is None:
-        manifest.update(runs[0], make.report(runs[0], anew=True))
+        make.report(runs[0], anew=True)
         terminal.show(runs[0])
     else:
         print(make.side_by_side(runs, (given.out or Path("comparison.html")).expanduser()))

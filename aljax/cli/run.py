@@ -5,7 +5,7 @@ Every field of a config is a flag, made from its row in the table of fields.
 
 import ast
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,23 +85,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app.run(lambda _: sys.exit(run(config, workdir)), ["launch.py"])
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
-    except KeyboardInterrupt:  # before or after the run, which takes note of it by itself
-        return say("stopped", 130)
     return 0
 
 
 def run(config: ConfigDict, workdir: Path) -> int:
     """Runs a study in its run directory; returns the exit status."""
+
+    def work() -> None:
+        from aljax import experiment
+
+        experiment.run(config.to_dict(), workdir)
+
+    return attempted(work)
+
+
+def attempted(work: Callable[[], None]) -> int:
+    """Runs what trains models, with its log, and reports an error in one line; returns the exit status."""
     package = Path(aljax.__file__).parent
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(lambda record: Path(record.pathname).is_relative_to(package))
-    from aljax import experiment
+    from aljax.oracles import Waiting
     from aljax.runtime import compilation
 
     compilation.deterministic()
     compilation.keep()
     try:
-        experiment.run(config.to_dict(), workdir)
+        work()
+    except Waiting as waiting:
+        print(waiting)
     except InvalidInputError as error:
         return say(str(error), 2)
     except RunError as error:

@@ -2,6 +2,7 @@
 
 from aljax.config.checks import check, check_fits
 from aljax.config.fields import FIELDS, default, flatten
+from aljax.config.plan import budget_of, labeled_after
 from aljax.config.studies import study
 
-__all__ = ["FIELDS", "check", "check_fits", "default", "flatten", "study"]
+__all__ = ["FIELDS", "budget_of", "check", "check_fits", "default", "flatten", "labeled_after", "study"]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aljax.config.fields import FIELDS, flatten
+from aljax.config.plan import budget_of, labeled_after
 from aljax.errors import InvalidInputError
 
 
@@ -31,9 +32,12 @@ def check(config: Mapping[str, Any]) -> None:
         if not of_type or not field.accepts(value):
             raise invalid(name, value, field.accepted)
     _check_selection(values)
+    _check_embeddings(values)
     _check_training(values)
     _check_scenario(values)
     _check_stopping(values)
+    if values["oracle"] != "dataset":
+        _check_people(values)
 
 
 def check_fits(config: Mapping[str, Any], size: int) -> None:
@@ -49,9 +53,10 @@ def check_fits(config: Mapping[str, Any], size: int) -> None:
     cycles, budget, subset_size = (config[name] for name in ("cycles", "budget", "subset_size"))
     if subset_size > size:
         raise invalid("subset_size", subset_size, f"at most {size}, the images to train with")
-    most = (size - subset_size) // budget + 1
+    spare = size - subset_size - budget_of(config, 1)
+    most = 1 if spare < 0 else spare // budget + 2
     if config["scenario"] != "synthesis" and cycles > most:
-        left = size - (cycles - 1) * budget
+        left = size - labeled_after(config, cycles - 1)
         smaller = f"; or with a config.subset_size of at most {left}" if left > budget else ""
         why = f"as each labels {budget} of the {size} images and selects from {subset_size} others"
         raise invalid("cycles", cycles, f"at most {most}, {why}{smaller}")
@@ -84,6 +89,9 @@ def _check_selection(values: Mapping[str, Any]) -> None:
     budget, subset_size = values["budget"], values["subset_size"]
     if budget >= subset_size:
         raise invalid("budget", budget, f"less than config.subset_size={subset_size}")
+    if values["initial.budget"] >= subset_size:
+        accepted = f"0, or less than config.subset_size={subset_size}"
+        raise invalid("initial.budget", values["initial.budget"], accepted)
     if values["cycles"] * budget > 2**31 - 1:
         raise invalid(
             "cycles", values["cycles"], f"at most {(2**31 - 1) // budget} with config.budget={budget}"
@@ -91,6 +99,16 @@ def _check_selection(values: Mapping[str, Any]) -> None:
     if values["trials"] * values["cycles"] > 1_000_000:
         most = 1_000_000 // values["cycles"]
         raise invalid("trials", values["trials"], f"at most {most} with config.cycles={values['cycles']}")
+
+
+def _check_embeddings(values: Mapping[str, Any]) -> None:
+    embeddings = values["dataset.source"] == "embeddings"
+    if values["space"] == "given" and not embeddings:
+        raise invalid("space", "given", "'model', or with config.dataset.source='embeddings'")
+    if embeddings and values["model.name"] == "resnet18":
+        raise invalid("model.name", "resnet18", "with embeddings, linear, mlp, or your own of inputs [B, D]")
+    if embeddings and values["scenario"] == "synthesis":
+        raise invalid("scenario", "synthesis", "pool or stream, as embeddings are no images to change")
 
 
 def _check_training(values: Mapping[str, Any]) -> None:
@@ -135,13 +153,25 @@ def _check_scenario(values: Mapping[str, Any]) -> None:
             raise invalid("synthesis.shift", shift, f"less than config.dataset.image_size={size}")
 
 
+def _check_people(values: Mapping[str, Any]) -> None:
+    """Checks what people cannot label: several trials, streams, made images, another first batch."""
+    needed = {"trials": 1, "first_trial": 0, "scenario": "pool", "warm_start": False, "validation_folds": 0}
+    needed |= {"initial.strategy": "random", "initial.budget": 0}
+    needed |= {f"stop.{name}": 0 for name in ("labels", "accuracy", "patience", "stability")}
+    for name, value in needed.items():
+        if values[name] != value:
+            raise invalid(name, values[name], f"{value} with config.oracle={values['oracle']!r}")
+
+
 def _check_stopping(values: Mapping[str, Any]) -> None:
-    fraction, folds, budget = values["validation_fraction"], values["validation_folds"], values["budget"]
+    fraction, folds = values["validation_fraction"], values["validation_folds"]
+    first = "initial.budget" if values["initial.budget"] else "budget"
+    budget = values[first]
     if fraction and not 1 <= round(fraction * budget) < budget:
-        accepted = f"0, or a share that is an image of config.budget={budget}"
+        accepted = f"0, or a share that is an image of config.{first}={budget}"
         raise invalid("validation_fraction", fraction, accepted)
     if folds > budget:
-        raise invalid("validation_folds", folds, f"at most config.budget={budget}")
+        raise invalid("validation_folds", folds, f"at most config.{first}={budget}")
     if fraction and folds:
         raise invalid("validation_folds", folds, f"0, as config.validation_fraction={fraction}")
     if folds and values["scenario"] == "synthesis":
@@ -155,4 +185,4 @@ def _check_stopping(values: Mapping[str, Any]) -> None:
                 f"stop.{name}", value, "0, or with a validation_fraction or validation_folds above 0"
             )
     if 0 < values["stop.labels"] < budget:
-        raise invalid("stop.labels", values["stop.labels"], f"0, or at least config.budget={budget}")
+        raise invalid("stop.labels", values["stop.labels"], f"0, or at least config.{first}={budget}")

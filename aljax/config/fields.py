@@ -68,6 +68,10 @@ def _epochs(values: tuple[Any, ...]) -> bool:
     return all(type(value) in (int, float) and 0 < value <= MOST for value in values)
 
 
+def _names(values: tuple[Any, ...]) -> bool:
+    return all(type(one) is str for one in values) and len(set(values)) == len(values) != 1
+
+
 FIELDS: dict[str, Field] = {
     "seed": whole(0, "all randomness derives from it, by name, trial and cycle", 0, 2**32 - 1),
     "trials": whole(5, "independent repetitions; results are means over them", 1, 1_000_000),
@@ -78,6 +82,10 @@ FIELDS: dict[str, Field] = {
     "uncertainty": name("learning_loss", 'query strategy, or your own as "path/to/file.py:function"'),
     "diversity": name("core_set", "query strategy that it is compared with"),
     "acquire": name("uncertainty", "whose selection is labeled: uncertainty, diversity, or a strategy"),
+    "oracle": name(
+        "dataset",
+        'who labels: dataset, page, files or label_studio, or your own as "path/to/file.py:function"',
+    ),
     "compare": Field(
         (),
         "strategies that all select in each cycle; every pair goes into pairs.jsonl",
@@ -86,6 +94,13 @@ FIELDS: dict[str, Field] = {
             and (len(set(value)) == len(value) != 1 or value == ("all",))
         ),
         "two or more different strategies, as in ('margin', 'core_set') or ('all', '-badge'), or ()",
+    ),
+    "initial.strategy": name("random", "of cycle 1: random, or one that needs given embeddings alone"),
+    "initial.budget": whole(0, "images labeled in cycle 1; 0: as many as in the others"),
+    "space": choice(
+        "model",
+        "of the features that strategies compare: the model's last stage, or embeddings as they were given",
+        *("model", "given"),
     ),
     "ensemble": whole(1, "models trained on the same labels, for bald and vote_entropy", 1, 1024),
     "shared_batches": flag(False, "whether they see the same batches; their weights differ anyway"),
@@ -100,9 +115,11 @@ FIELDS: dict[str, Field] = {
     "retries": whole(0, "of a training with other weights, where its loss is not finite"),
     "devices": whole(0, "devices to spread over; 0: all (of a CPU's cores, as many as pay)"),
     "checkpoint_minutes": real(10, "minutes of training between checkpoints inside a cycle"),
-    "dataset.source": name("embedded", "embedded (in scikit-learn), tfds or folder"),
+    "dataset.source": name(
+        "embedded", "embedded (in scikit-learn), tfds, folder, unlabeled (a folder) or embeddings"
+    ),
     "dataset.name": name("digits", "as its source calls it; for a folder, as you do"),
-    "dataset.data_dir": text("", "where it lies; for tfds, empty is its own default"),
+    "dataset.data_dir": text("", "where it lies, of embeddings the file; for tfds, empty is its own default"),
     "dataset.train_split": name("train", "the pool"),
     "dataset.test_split": name("test", "what accuracy is measured on"),
     "dataset.image_size": whole(8, "pixels each way; other images are resized", 8, 1024),
@@ -111,8 +128,16 @@ FIELDS: dict[str, Field] = {
     "dataset.images": whole(0, "a fixed random choice of so many images to train with; 0: all"),
     "dataset.skip_unreadable": flag(False, "leaves out the files of a folder that cannot be decoded"),
     "dataset.background": whole(0, "grey level behind transparent pixels, from black to white", 0, 255),
-    "model.name": name("resnet18", 'network, or your own as "path/to/file.py:function"'),
-    "model.width": whole(64, "channels of the first stage", 1, 1024),
+    "dataset.labels": text("", "a CSV or JSONL file of file,label[,split] that labels images of a folder"),
+    "dataset.class_names": Field(
+        (),
+        "of unlabeled images; (): those of the labels that there are",
+        _names,
+        "two or more different names, as in ('cat', 'dog'), or ()",
+    ),
+    "model.name": name("resnet18", 'resnet18, linear, mlp, or your own as "path/to/file.py:function"'),
+    "model.width": whole(64, "channels of the first stage; of mlp, units of each hidden layer", 1, 4096),
+    "model.depth": whole(1, "hidden layers of mlp", 1, 64),
     "model.dtype": choice(
         "auto", "of computation; auto: float32 on a CPU, else bfloat16", *("auto", "float32", "bfloat16")
     ),
@@ -162,6 +187,7 @@ FIELDS: dict[str, Field] = {
     "synthesis.zoom": real(1.3, "magnified by at most this factor", 1, 100),
     "synthesis.mix": real(0.3, "at most this share of another image of the class", 0, 0.5),
     "synthesis.flip": flag(True, "whether half of them are mirrored left to right"),
+    "page.port": whole(0, "of the page that people label on; 0: any that is free", 0, 65_535),
     "stop.labels": whole(0, "images labeled at most in a trial; 0: this rule is off, as all that follow"),
     "stop.accuracy": real(0, "validation accuracy to be reached", 0, 1),
     "stop.patience": whole(0, "cycles in which validation accuracy did not gain"),

@@ -1,12 +1,12 @@
 """Image classification data sets: loaded from a source, checked, reduced to a part, described by numbers.
 
-Shapes: N images, S x S pixels (one size for all), C channels (1 grey, 3 colour).
+Shapes: N images, S x S pixels (one size for all), C channels (1 grey, 3 colour), D features of embeddings.
 """
 
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,12 @@ from aljax.errors import InvalidInputError
 __all__ = ["Dataset", "LeftOut", "Split", "channel_statistics", "digest", "load"]
 
 PIXELS_AT_ONCE = 2**17  # whose levels are counted
+ROWS_AT_ONCE = 2**12  # of embeddings, that are added up
 
 
-def load(source: str, name: str, *, classes: int = 0, images: int = 0, **fields: Any) -> Dataset:
+def load(
+    source: str, name: str, *, classes: int = 0, images: int = 0, unknown: bool = False, **fields: Any
+) -> Dataset:
     """Loads a data set.
 
     Logs which files were left out, and how many test images are training images too.
@@ -32,6 +35,7 @@ def load(source: str, name: str, *, classes: int = 0, images: int = 0, **fields:
       name: as the source calls the data set; for a folder, any.
       classes: keep the first so many classes; 0 keeps all.
       images: keep so many images of the train split, drawn at random, always the same; 0 keeps all.
+      unknown: keep images whose label is unknown (-1), and accept a test split without images.
       **fields: the other fields of `Request`; image_size and channels are needed.
 
     Returns:
@@ -44,20 +48,35 @@ def load(source: str, name: str, *, classes: int = 0, images: int = 0, **fields:
     request = Request(name, **fields)
     request = request._replace(data_dir=os.path.expanduser(request.data_dir))
     dataset = function(request)
-    _check(dataset, name)
-    dataset = _part(dataset, classes or len(dataset.class_names), images)
+    if not unknown:
+        dataset = labeled(dataset)
+    _check(dataset, name, unknown)
+    if not unknown or classes or images:
+        dataset = _part(dataset, classes or len(dataset.class_names), images)
     _report(dataset)
     return dataset
 
 
-def _check(dataset: Dataset, name: str) -> None:
+def labeled(dataset: Dataset) -> Dataset:
+    """Returns the data set without the images whose label is unknown; they are left out."""
+    rows = np.flatnonzero(dataset.train.labels != -1)
+    if len(rows) == len(dataset.train.labels):
+        return dataset
+    absent = (dataset.train.ids[row] for row in np.flatnonzero(dataset.train.labels == -1))
+    left_out = tuple(LeftOut(id, "without a label") for id in absent)
+    return dataset._replace(train=_rows(dataset.train, rows), left_out=(*dataset.left_out, *left_out))
+
+
+def _check(dataset: Dataset, name: str, unknown: bool = False) -> None:
     if len(dataset.class_names) < 2:
         raise InvalidInputError(f"config.dataset.name={name!r}: has one class alone; accepted: at least 2")
     for split_name, split in (("train", dataset.train), ("test", dataset.test)):
         if not len(split.labels):
+            if unknown and split_name == "test":
+                continue
             raise InvalidInputError(f"config.dataset.name={name!r}: its {split_name} split holds no images")
         low, high = int(split.labels.min()), int(split.labels.max())
-        if low < 0 or high >= len(dataset.class_names):
+        if low < (-1 if unknown else 0) or high >= len(dataset.class_names):
             raise InvalidInputError(
                 f"config.dataset.name={name!r}: labels of its {split_name} split run from {low} to "
                 f"{high}; accepted: 0 to {len(dataset.class_names) - 1}"
@@ -89,7 +108,8 @@ def _part(dataset: Dataset, classes: int, images: int) -> Dataset:
 def _rows(split: Split, rows: np.ndarray) -> Split:
     if len(rows) == len(split.labels):
         return split
-    return Split(split.images[rows], split.labels[rows], tuple(split.ids[row] for row in rows))
+    ids, files = (tuple(kept[row] for row in rows) if kept else () for kept in (split.ids, split.files))
+    return Split(split.images[rows], split.labels[rows], ids, files)
 
 
 def _report(dataset: Dataset) -> None:
@@ -100,8 +120,10 @@ def _report(dataset: Dataset) -> None:
     if shared := repeated(dataset.train, dataset.test):
         test, train = next(iter(shared.items()))
         logging.warning(
-            "%d of the %d test images are training images too, pixel by pixel (the first: %s is %s)",
-            *(len(shared), len(dataset.test.ids), test, train),
+            "%d of the %d test images are training images too, %s (the first: %s is %s)",
+            *(len(shared), len(dataset.test.ids)),
+            "pixel by pixel" if dataset.test.images.ndim == 4 else "number by number",
+            *(test, train),
         )
 
 
@@ -134,12 +156,16 @@ def digest(dataset: Dataset) -> str:
 def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Computes the mean and the standard deviation of each channel, in units of 0..255.
 
+    Embeddings have a mean for each feature and one deviation for all, see `_feature_statistics`.
+
     Args:
-      images: [N, S, S, C] uint8.
+      images: [N, S, S, C] uint8, or [N, D] floats.
 
     Returns:
-      Two arrays [C] float32. A channel that never varies has deviation 1.
+      Two arrays [C] or [D] float32. A channel that never varies has deviation 1.
     """
+    if images.ndim == 2:
+        return _feature_statistics(images)
     levels = np.arange(256)
     counts = np.zeros((images.shape[-1], 256), np.int64)
     step = max(1, PIXELS_AT_ONCE // (images.shape[1] * images.shape[2]))
@@ -151,3 +177,21 @@ def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean = shares @ levels
     std = np.sqrt(((levels - mean[:, None]) ** 2 * shares).sum(axis=1))
     return mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
+
+
+def _feature_statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Computes the mean of each feature [N, D], and one deviation for all: the root of their mean variance.
+
+    So distances between embeddings keep their proportions, and a feature that hardly ever varies is not
+    blown up. Sums are taken in float64, a few rows at a time.
+    """
+
+    def mean_of(function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        total = np.zeros(features.shape[1])
+        for start in range(0, len(features), ROWS_AT_ONCE):
+            total += function(features[start : start + ROWS_AT_ONCE].astype(np.float64)).sum(axis=0)
+        return total / len(features)
+
+    mean = mean_of(lambda rows: rows)
+    std = np.sqrt(mean_of(lambda rows: (rows - mean) ** 2).mean()).astype(np.float32)
+    return mean.astype(np.float32), np.full_like(mean, std if std > 0 else 1, np.float32)

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from aljax import scenarios
+from aljax.config import budget_of
 from aljax.errors import RunError
 from aljax.experiment.study import Study, key_of
-from aljax.records import arrays, files, selections
+from aljax.records import arrays, files, manifest, selections
 from aljax.records.selections import Selections
 from aljax.runtime import mesh
 from aljax.scenarios import pool, stream, synthesis
@@ -52,7 +53,7 @@ def draw(study: Study, images: pool.Pool, holdout: np.ndarray, trial: int, cycle
     recipes = synthesis.propose(
         key_of(study, trial, cycle, "proposals"),
         study.train_set.labels,
-        np.pad(sources, (0, study.config["budget"] - len(sources))),
+        np.pad(sources, (0, budget_of(study.config, 1) - len(sources))),
         np.int32(len(sources)),
         synthesis.Limits(**study.config["synthesis"]),
         count=size,
@@ -89,7 +90,7 @@ def choose(
     Raises:
       RunError: as `registry.select`; or if a stream's strategy gives no scores.
     """
-    budget = study.config["budget"]
+    budget = budget_of(study.config, cycle)
 
     def select(role: str, view: View, budget: int) -> Selection:
         return registry.select(names[role], key_of(study, trial, cycle, role), view, budget)
@@ -183,7 +184,7 @@ def write_images(study: Study, chosen: Selections, folder: Path) -> None:
     for number, proposal in enumerate(chosen.acquired):
         recipe = {name: chosen.details[name][proposal].item() for name in synthesis.Recipe._fields}
         file = f"{number:03d}.png"
-        files.write(folder / file, arrays.png(chosen.details["images"][number]))
+        manifest.put(study.workdir, folder / file, arrays.png(chosen.details["images"][number]))
         lines.append(
             {
                 "file": file,
@@ -194,4 +195,4 @@ def write_images(study: Study, chosen: Selections, folder: Path) -> None:
                 **{name: round(x, 4) if type(x) is float else x for name, x in recipe.items()},
             }
         )
-    files.write(folder / "queries.jsonl", b"".join(map(files.encoded, lines)))
+    manifest.put(study.workdir, folder / "queries.jsonl", b"".join(map(files.encoded, lines)))

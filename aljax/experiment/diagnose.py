@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from aljax.config import budget_of
 from aljax.experiment.study import Study, key_of
-from aljax.records import diagnostics, directory, files
+from aljax.records import diagnostics, directory, manifest
 from aljax.strategies import STRATEGIES, Selection, View
 
 NEEDS = frozenset({"log_probs", "features", "labeled_features"})  # of the view
@@ -30,7 +31,8 @@ def write(
       trial, cycle: name the line and the gallery.
     """
     labels = np.asarray(study.train_set.labels)[subset]
-    random = STRATEGIES["random"](key_of(study, trial, cycle, "diagnostics"), view, study.config["budget"])
+    budget = budget_of(study.config, cycle)
+    random = STRATEGIES["random"](key_of(study, trial, cycle, "diagnostics"), view, budget)
     batches = {"uncertainty": uncertainty.chosen, "diversity": diversity.chosen, "random": random.chosen}
     space = true_loss = None
     if view.features is not None:
@@ -41,14 +43,15 @@ def write(
     measured = diagnostics.measure(
         labels, batches, len(study.class_names), space=space, scores=scores, true_loss=true_loss
     )
+    if space is not None and trial == study.config["first_trial"]:
+        kept = diagnostics.gallery(
+            labels, uncertainty.chosen, diversity.chosen, study.class_names, space=space, scores=scores
+        )
+        if study.train_set.images.ndim == 4:  # and no embeddings, of which there is nothing to see
+            # As many as there can be, so that fetching them is compiled once.
+            wanted = np.resize(subset[kept.shown], 3 * diagnostics.SHOWN)
+            kept = kept._replace(images=np.asarray(study.train_set.images[wanted])[: len(kept.shown)])
+        manifest.put(
+            study.workdir, diagnostics.path_of(study.workdir, trial, cycle), diagnostics.packed(kept)
+        )
     directory.put(study.workdir / directory.DIAGNOSTICS, {"trial": trial, "cycle": cycle, **measured})
-    if space is None or trial != study.config["first_trial"]:
-        return
-    kept = diagnostics.gallery(
-        labels, uncertainty.chosen, diversity.chosen, study.class_names, space=space, scores=scores
-    )
-    # As many as there can be, so that fetching them is compiled once.
-    wanted = np.resize(subset[kept.shown], 3 * diagnostics.SHOWN)
-    images = np.asarray(study.train_set.images[wanted])[: len(kept.shown)]
-    path = diagnostics.path_of(study.workdir, trial, cycle)
-    files.write(path, diagnostics.packed(kept._replace(images=images)))

@@ -5,9 +5,8 @@ before, record how far they agree, label the uncertainty batch (or what `config.
 train afresh on all labels, evaluate. In cycle 1 there is no model, and all selections are random.
 """
 
-import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,32 @@ import numpy as np
 from absl import logging
 
 from aljax import agreement
-from aljax.config import check
+from aljax.config import budget_of, check
 from aljax.errors import InvalidInputError, RunError
-from aljax.experiment import candidates, diagnose, roles, sanity, validation
+from aljax.experiment import candidates, diagnose, resume, roles, sanity, validation
 from aljax.experiment.fit import fit
 from aljax.experiment.monitor import Monitor, monitoring
-from aljax.experiment.study import Study, check_training, chunk, environment, local_mesh, prepare, steps_of
+from aljax.experiment.study import (
+    Study,
+    check_training,
+    chunk,
+    environment,
+    key_of,
+    local_mesh,
+    prepare,
+    steps_of,
+)
 from aljax.experiment.view import view_of
-from aljax.records import checkpoints, chosen, directory, files, lock, manifest, places, selections, verify
+from aljax.records import (
+    checkpoints,
+    chosen,
+    directory,
+    files,
+    lock,
+    manifest,
+    places,
+    selections,
+)
 from aljax.report import make, terminal
 from aljax.runtime import mesh
 from aljax.scenarios import pool, stopping
@@ -53,33 +70,21 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
     plan = places.plan(config)
     with directory.opened(workdir, dict(config), environment(devices)):
         lines = directory.completed(workdir, plan)
-        if len(lines) < len(places.shortened(plan, lines)):
-            manifest.withdraw(workdir)
+        finished = len(lines) == len(places.shortened(plan, lines))
+        damaged = resume.damaged(workdir, lines, finished)
+        if damaged or not finished:
+            manifest.begin(workdir)
             study = prepare(config, workdir, devices)
+            manifest.enter(workdir, ["config.json"])
             refresh = make.Refresher(workdir)
             with monitoring(partial(steps_of, study), plan, lines, workdir) as monitor:
                 for trial in places.trials(config):
                     done = [line for line in lines if line["trial"] == trial]
-                    run_trial(study, trial, done, monitor, refresh)
-            make.report(workdir, anew=True)
-            manifest.write(workdir)
-        elif manifest.exists(workdir):
-            check_finished(workdir, lines)
-        else:  # it was killed while the report was made
-            make.report(workdir)
+                    run_trial(study, trial, done, monitor, refresh, damaged)
+        if not manifest.finished(workdir):
+            make.report(workdir, anew=not finished)
             manifest.write(workdir)
         terminal.show(workdir)
-
-
-def check_finished(workdir: Path, lines: list[files.Record]) -> None:
-    """Raises RunError if a file of a finished run is not as it was written; overwrites nothing."""
-    problems = [*manifest.problems(workdir), *verify.summaries(workdir, lines)]
-    if problems:
-        more = f", and {len(problems) - 1} more problems" if len(problems) > 1 else ""
-        raise RunError(
-            f"{problems[0]}{more}; nothing was written: `aljax verify` names every problem, "
-            "`aljax repair` makes again what can be"
-        )
 
 
 def run_trial(
@@ -88,8 +93,18 @@ def run_trial(
     lines: list[files.Record],
     monitor: Monitor,
     refresh: Callable[[], None],
+    damaged: Set[str] = frozenset(),
 ) -> None:
-    """Runs the cycles of one trial after those whose `lines` stand in the records."""
+    """Runs the cycles of one trial after those whose `lines` stand in the records.
+
+    Args:
+      study: the study.
+      trial: from 0.
+      lines: of the trial's complete cycles.
+      monitor: sees every epoch and cycle.
+      refresh: makes the page of the run again.
+      damaged: names of files of these cycles to make again.
+    """
     history = list(lines)
     pools = [pool.unlabeled(len(study.ids))]
     holdout = np.empty(0, np.int32)  # labeled images that are not trained on
@@ -97,17 +112,20 @@ def run_trial(
     for cycle in range(1, study.config["cycles"] + 1):
         clock = Clock()
         path = selections.path_of(study.workdir, trial, cycle)
-        selected = selections.load(path)
+        folders = {name.split("/")[0] for name in damaged if places.is_of(name, trial, cycle)}
+        selected = None if "gallery" in folders else selections.load(path)
         if selected is None:
             if cycle > 1 and progress is None:
                 progress = fit(study, validation.trained_on(pools, holdout), trial, monitor)
                 clock.lap("recover")
             selected = select(study, pools[-1], holdout, progress, trial, cycle, clock)
             if cycle <= len(lines):
-                check_made_again(path, lines[cycle - 1], selected)
+                resume.check_made_again(path, lines[cycle - 1], selected)
             lock.check_held(study.workdir)
             candidates.write_images(study, selected, path.with_suffix(""))
-            selections.save(path, selected)
+            manifest.put(study.workdir, path, selections.content(selected))
+        elif "selections" in folders:
+            candidates.write_images(study, selected, path.with_suffix(""))
         digest = selections.digest(path)
         try:
             compared = agreement.measured(
@@ -115,15 +133,17 @@ def run_trial(
             )
             study, images = candidates.label(study, pools[-1], selected, cycle)
             names, acquired = roles.names_of(study.config, cycle), roles.acquired(study.config, cycle)
-            chosen.save(study.workdir, trial, cycle, selected, names, acquired, study.ids)
+            if "chosen" in folders or not chosen.path_of(study.workdir, trial, cycle).exists():
+                chosen.save(study.workdir, trial, cycle, selected, names, acquired, study.ids)
         except (ValueError, IndexError) as error:
             raise InvalidInputError(f"{path}: {error}; accepted: the file of this run") from error
         pools.append(images)
         holdout = validation.extended_holdout(study, pools, holdout, trial)
         if cycle <= len(lines):
-            check_recorded(path, lines[cycle - 1], compared, digest)
+            resume.check_recorded(path, lines[cycle - 1], compared, digest)
             progress = None
         else:
+            manifest.enter(study.workdir, manifest.of_place(study.workdir, trial, cycle))
             clock.lap("record")
             training = validation.trained_on(pools, holdout)
             progress = fit(study, training, trial, monitor, before=progress)
@@ -138,7 +158,7 @@ def run_trial(
                 "trial": trial,
                 "cycle": cycle,
                 "labeled": len(pools[-1].labeled),
-                "budget": study.config["budget"],
+                "budget": budget_of(study.config, cycle),
                 "subset_size": study.config["subset_size"],
                 **compared._asdict(),
                 **roles.recorded(study.config, cycle),
@@ -154,28 +174,6 @@ def run_trial(
             refresh()
         if history[cycle - 1].get("stopped"):
             return
-
-
-def check_recorded(path: Path, line: files.Record, compared: agreement.Agreement, digest: str) -> None:
-    """Raises InvalidInputError if a selections file is not the one that a line of cycles.jsonl is about."""
-    if line.get("overlap") != compared.overlap:
-        raise InvalidInputError(
-            f"{path}: the selections share {compared.overlap} images, and cycles.jsonl says "
-            f"{line.get('overlap')}; accepted: the file of this run"
-        )
-    if line.get("selections_sha256") != digest:
-        raise InvalidInputError(
-            f"{path}: its SHA-256 is {digest[:16]}, and cycles.jsonl says "
-            f"{str(line.get('selections_sha256'))[:16]}; accepted: the file of this run"
-        )
-
-
-def check_made_again(path: Path, line: files.Record, selected: selections.Selections) -> None:
-    """Raises RunError if selections that were missing or damaged do not come out as they were recorded."""
-    if hashlib.sha256(selections.content(selected)).hexdigest() != line.get("selections_sha256"):
-        raise RunError(
-            f"{path}: missing or damaged, and made again it is not what cycles.jsonl says; it was not written"
-        )
 
 
 def with_doubts(
@@ -204,9 +202,12 @@ def evaluate(study: Study, progress: checkpoints.Progress) -> files.Record:
         chunk=chunk(study),
         sharding=mesh.spread(study.mesh),
     )
+    return {"accuracy": accuracy, "test_loss": test_loss, **trained_fields(progress)}
+
+
+def trained_fields(progress: checkpoints.Progress) -> files.Record:
+    """Returns the fields of a cycle's line that describe its training."""
     return {
-        "accuracy": accuracy,
-        "test_loss": test_loss,
         "train_loss": progress.metrics.cross_entropy,
         "epochs": progress.epoch,
         "retries": progress.attempt,
@@ -218,7 +219,7 @@ def record(
 ) -> None:
     """Appends the last line of a trial's history to the records, with the reason if the trial stops."""
     line = history[-1]
-    rules = stopping.Rules(**study.config["stop"])
+    rules = stopping.Rules(**study.config["stop"], batch=study.config["budget"])
     if stopping.asked_for(rules):
         line["stopped"] = stopping.reason(history, rules, study.config["cycles"])
     place = {"trial": line["trial"], "cycle": line["cycle"]}
@@ -240,18 +241,43 @@ def select(
     cycle: int,
     clock: "Clock",
 ) -> selections.Selections:
-    """Draws the sub-pool of a cycle, and lets every strategy select from it.
+    """Draws the sub-pool of a cycle, and lets every strategy select from it."""
+    drawn = candidates.draw(study, images, holdout, trial, cycle)
+    names = roles.names_of(study.config, cycle)
+    return select_from(study, names, drawn, images, progress, trial, cycle, clock)
 
-    The scenario defines the candidates, and in a stream what the uncertainty strategy chose.
+
+def select_from(
+    study: Study,
+    names: Mapping[str, str],
+    drawn: candidates.Candidates,
+    images: pool.Pool,
+    progress: checkpoints.Progress | None,
+    trial: int,
+    cycle: int,
+    clock: "Clock",
+) -> selections.Selections:
+    """Lets every strategy select from the candidates of a cycle.
+
+    Args:
+      study: the study.
+      names: of the strategies, by role.
+      drawn: the candidates; the scenario defines them, and in a stream what the uncertainty strategy chose.
+      images: the pool, for the labeled images.
+      progress: the model of the cycle before; None while there is none.
+      trial, cycle: name the keys.
+      clock: counts the seconds of each phase.
     """
     config = study.config
     state = progress.state if progress else None
-    drawn = candidates.draw(study, images, holdout, trial, cycle)
-    names = roles.names_of(config, cycle)
-    wanted = {field for name in names.values() for field in registry.needs_of(registry.find(name))}
-    wanted |= diagnose.NEEDS
+    space = roles.space_of(config, cycle)
+    found = [registry.find(name) for name in names.values()]
+    wanted = {output for strategy in found for output in registry.needs_of(strategy, space)}
+    known = config["oracle"] == "dataset"  # the labels of the candidates: diagnostics compare with them
+    wanted |= diagnose.NEEDS if known else set()
     try:
-        view = view_of(drawn.study, images, drawn.rows, state, wanted)
+        key = key_of(study, trial, cycle, "dropout")
+        view = view_of(drawn.study, images, drawn.rows, state, wanted, cycle, space, key)
         clock.lap("score")
         made, details = candidates.choose(study, names, drawn, view, trial, cycle)
     except RunError as error:
@@ -260,8 +286,9 @@ def select(
         if selection.note:
             logging.warning("trial %d, cycle %d, %s: %s", trial, cycle, names[role], selection.note)
     clock.lap("select")
-    diagnose.write(drawn.study, view, drawn.rows, made["uncertainty"], made["diversity"], trial, cycle)
-    clock.lap("diagnose")
+    if known:
+        diagnose.write(drawn.study, view, drawn.rows, made["uncertainty"], made["diversity"], trial, cycle)
+        clock.lap("diagnose")
     picked = {role: drawn.names[selection.chosen] for role, selection in made.items()}
     details |= {f"ties/{role}": np.array(selection.ties, np.int32) for role, selection in made.items()}
     details |= candidates.recipes_of(drawn, made[roles.acquired(config, cycle)].chosen)

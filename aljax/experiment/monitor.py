@@ -1,7 +1,9 @@
 """Shows a run while it goes on: a progress bar or log lines, TensorBoard files; notes signals to stop."""
 
 import contextlib
+import os
 import signal
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +20,7 @@ from aljax.records.places import shortened
 from aljax.training.step import EpochMetrics
 
 TRAIN_CURVES = ("cross_entropy", "ranking_loss", "accuracy")  # a point per epoch
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # that ask a run to stop
 CYCLE_CURVES = ("C", "overlap", "accuracy", "test_loss")  # a point per cycle
 
 
@@ -32,6 +35,7 @@ class Monitor:
         bar: Progress,
     ):
         self.stop_requested = 0  # the number of the signal that asked for it
+        self.listener: Callable[[float], None] = lambda share: None  # hears the share of a training
         self._steps_of = steps_of
         self._plan = plan
         self._workdir = workdir
@@ -60,6 +64,7 @@ class Monitor:
                 f"trial {trial}{part}, cycle {cycle}, epoch {epoch}, step {bad_step}: "
                 "the loss or a weight is not finite"
             )
+        self.listener(epoch / epochs)
         self._bar.update(
             self._epochs_bar, completed=epoch, total=epochs, description=f"epoch {epoch} of {epochs}"
         )
@@ -81,9 +86,10 @@ class Monitor:
         curves = self._curves_of(line["trial"], step)
         curves.add(step, {f"cycle/{name}": line[name] for name in CYCLE_CURVES if line[name] is not None})
         curves.flush()
+        accuracy = "unknown" if line["accuracy"] is None else f"{100 * line['accuracy']:.1f} %"
         text = (
             f"trial {line['trial']}, cycle {line['cycle']}: {line['labeled']} labeled, "
-            f"accuracy {100 * line['accuracy']:.1f} %, overlap {line['overlap']} "
+            f"accuracy {accuracy}, overlap {line['overlap']} "
             f"(by chance {line['chance']:g}), C "
             + ("undefined" if line["C"] is None else f"{line['C']:+.3f}")
             + (f"; stopped ({line['stopped']})" if line.get("stopped") else "")
@@ -161,14 +167,17 @@ def monitoring(
 
 @contextlib.contextmanager
 def _signals_noted(monitor: Monitor) -> Iterator[None]:
-    """Notes the first SIGINT or SIGTERM for the run to act on; a second one acts at once."""
+    """Notes the first of `SIGNALS` for the run to act on; a second one acts as it would without the run."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
 
     def note(number, frame):
         monitor.stop_requested = number
+        if number == signal.SIGHUP:
+            _leave_terminal()
         restore()
 
     def restore():
@@ -181,3 +190,13 @@ def _signals_noted(monitor: Monitor) -> Iterator[None]:
         yield
     finally:
         restore()
+
+
+def _leave_terminal() -> None:
+    """Writes nothing more to a terminal that was closed, where each write would fail."""
+    sink = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
+                os.dup2(sink, stream)
+    os.close(sink)

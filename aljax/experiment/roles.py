@@ -5,7 +5,9 @@ from typing import Any
 
 
 def names_of(config: Mapping[str, Any], cycle: int) -> dict[str, str]:
-    """Maps each role of a cycle to its strategy; without a model, in cycle 1, all are random.
+    """Maps each role of a cycle to its strategy.
+
+    Without a model, in cycle 1, the strategy of the first batch acquires, and all others are random.
 
     A strategy that acquires or is compared has a role of its own where it is neither the
     uncertainty nor the diversity strategy.
@@ -13,7 +15,9 @@ def names_of(config: Mapping[str, Any], cycle: int) -> dict[str, str]:
     names = {"uncertainty": config["uncertainty"], "diversity": config["diversity"]}
     for name in (config["acquire"], *config["compare"]):
         names.setdefault(role_of(config, name), name)
-    return dict.fromkeys(names, "random") if cycle == 1 else names
+    if cycle == 1:
+        return {**dict.fromkeys(names, "random"), acquired(config, 1): config["initial"]["strategy"]}
+    return names
 
 
 def role_of(config: Mapping[str, Any], name: str) -> str:
@@ -37,3 +41,8 @@ def recorded(config: Mapping[str, Any], cycle: int) -> dict[str, str]:
         "diversity": names["diversity"],
         "acquired": names[acquired(config, cycle)],
     }
+
+
+def space_of(config: Mapping[str, Any], cycle: int) -> str:
+    """Returns the space that a cycle's strategies see; without a model, in cycle 1, what was given."""
+    return "given" if cycle == 1 else config["space"]

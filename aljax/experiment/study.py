@@ -14,11 +14,11 @@ from jax.sharding import Mesh
 
 import aljax
 from aljax import models, registry
-from aljax.config import check_fits
+from aljax.config import check_fits, labeled_after
 from aljax.data import dataset as data
 from aljax.errors import InvalidInputError
 from aljax.experiment import roles
-from aljax.records import chosen, files
+from aljax.records import chosen, manifest
 from aljax.records import directory as records
 from aljax.records.files import Record
 from aljax.runtime import mesh
@@ -26,6 +26,8 @@ from aljax.strategies import registry as strategies
 from aljax.training import optimizers, schedules
 from aljax.training import recipe as recipes
 from aljax.training.step import Examples, Networks
+
+BLOCK = 256  # where people label, the images' number is rounded up to it: few more compile nothing anew
 
 
 class Study(NamedTuple):
@@ -36,7 +38,7 @@ class Study(NamedTuple):
     networks: Networks
     recipe: recipes.Recipe
     mesh: Mesh
-    train_set: Examples  # followed, where images are made, by room for them
+    train_set: Examples  # followed by room, for images that are made or are added by people
     test_set: Examples
     key: jax.Array
     ids: tuple[str, ...]  # of the N images of the train split
@@ -53,14 +55,25 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
     dataset = data.load(**config["dataset"])
     check_fits(config, len(dataset.train.labels))
     records.check_same(workdir, "data_sha256", data.digest(dataset))
-    if own := strategies.digest(roles.names_of(config, cycle=2).values()):
+    return assembled(config, workdir, devices, dataset)
+
+
+def assembled(config: Mapping[str, Any], workdir: Path, devices: Mesh, dataset: data.Dataset) -> Study:
+    """Puts a data set on the devices, and builds the networks for it.
+
+    Raises:
+      InvalidInputError: if a user's own code cannot be used or is not as it was.
+    """
+    names = {*roles.names_of(config, cycle=1).values(), *roles.names_of(config, cycle=2).values()}
+    if own := strategies.digest(names):
         records.check_same(workdir, "strategies_sha256", own)
     if own := training_digest(config):
         records.check_same(workdir, "training_sha256", own)
     if dataset.left_out:
-        files.write(workdir / "left_out.csv", chosen.table(["file", "reason"], dataset.left_out))
+        left_out = chosen.table(["file", "reason"], dataset.left_out)
+        manifest.replace(workdir, {"left_out.csv": left_out})
     mean, std = data.channel_statistics(dataset.train.images)
-    more = room(config)
+    more = room(config) if config["oracle"] == "dataset" else -len(dataset.train.ids) % BLOCK
     train_set, test_set = (
         Examples(*jax.device_put((images, labels, mean, std), mesh.everywhere(devices)))
         for images, labels in (
@@ -123,13 +136,15 @@ def key_of(study: Study, trial: int, cycle: int, name: str) -> jax.Array:
 
 
 def capacity(study: Study) -> int:
-    """Returns the most images that are ever labeled."""
-    return study.config["cycles"] * study.config["budget"]
+    """Returns the most images that are ever labeled; people may label all of them."""
+    if study.config["oracle"] != "dataset":
+        return len(study.train_set.labels)
+    return labeled_after(study.config, study.config["cycles"])
 
 
 def steps_of(study: Study, cycle: int) -> int:
     """Counts the steps of a cycle's training, if none of its labeled images is held out."""
-    return recipes.steps_of(study.recipe, cycle * study.config["budget"])
+    return recipes.steps_of(study.recipe, labeled_after(study.config, cycle))
 
 
 def chunk(study: Study) -> int:
@@ -139,9 +154,10 @@ def chunk(study: Study) -> int:
 
 def local_mesh(config: Mapping[str, Any]) -> Mesh:
     """Returns the devices of this host that the config asks for."""
-    batch_size = config["train"]["batch_size"]
+    batch_size, data_set = config["train"]["batch_size"], config["dataset"]
+    pixels = 1 if data_set["source"] == "embeddings" else data_set["image_size"] ** 2
     try:
-        return mesh.local(config["devices"], batch_size, batch_size * config["dataset"]["image_size"] ** 2)
+        return mesh.local(config["devices"], batch_size, batch_size * pixels)
     except ValueError as error:
         raise InvalidInputError(
             f"config.devices={config['devices']}: {error}; accepted: 0 for all, or fewer"

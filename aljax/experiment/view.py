@@ -1,7 +1,8 @@
-"""The view of a cycle's sub-pool: those outputs of the last model that its strategies need."""
+"""The view of a cycle's sub-pool: what its strategies need of the data and of the last model."""
 
 from collections.abc import Set
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -10,12 +11,20 @@ from aljax.experiment.study import Study, capacity, chunk
 from aljax.runtime import mesh
 from aljax.scenarios import pool
 from aljax.strategies import View
+from aljax.strategies.base import outputs_from
 from aljax.training.predict import outputs_of
 from aljax.training.step import TrainState
 
 
 def view_of(
-    study: Study, images: pool.Pool, subset: np.ndarray, state: TrainState | None, wanted: Set[str]
+    study: Study,
+    images: pool.Pool,
+    subset: np.ndarray,
+    state: TrainState | None,
+    wanted: Set[str],
+    cycle: int,
+    space: str,
+    key: jax.Array,
 ) -> View:
     """Computes the view of a sub-pool.
 
@@ -24,25 +33,42 @@ def view_of(
       images: the pool, for the labeled images.
       subset: indices of the sub-pool, [M].
       state: the ensemble trained on them, or None while there is none.
-      wanted: fields of the view.
+      wanted: outputs of the view.
+      cycle: the selecting one.
+      space: of the features that strategies see.
+      key: draws the features that dropout leaves.
 
     Returns:
-      The view, of which the other fields are None.
+      The view, of which the other outputs are None, but for the indices and labels.
 
     Raises:
       RunError: if an output is not finite.
     """
-    view = View(len(subset), study.mesh, len(images.labeled))
+    labeled = pool.padded(images, capacity(study))
+    view = View(
+        len(subset),
+        study.mesh,
+        len(images.labeled),
+        indices=subset,
+        labels=pool.known_labels(images, np.asarray(study.train_set.labels), len(labeled)),
+        cycle=cycle,
+        space=space,
+    )
+    if "given" in wanted:
+        view = view._replace(given=_given(study, subset))
+    if "given_labeled" in wanted:
+        view = view._replace(given_labeled=_given(study, labeled))
     if state is None:
         return view
     outputs = outputs_of(
         state,
         study.train_set,
         subset,
-        pool.padded(images, capacity(study)),
+        labeled,
         len(images.labeled),
+        key,
         networks=study.networks,
-        wanted=frozenset(wanted),
+        wanted=frozenset(wanted & outputs_from("model", "dropout", "ensemble")),
         chunk=chunk(study),
         sharding=mesh.spread(study.mesh),
     )
@@ -50,3 +76,8 @@ def view_of(
         if not jnp.isfinite(values).all():
             raise RunError(f"{name} of the sub-pool are not finite")
     return view._replace(**outputs)
+
+
+def _given(study: Study, rows: np.ndarray) -> jax.Array:
+    """Returns the embeddings of some images as they were given, [n, D] float32."""
+    return study.train_set.images[rows].astype(jnp.float32)

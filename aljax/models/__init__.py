@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from aljax import registry
 from aljax.errors import InvalidInputError
-from aljax.models import resnet18
+from aljax.models import linear, mlp, resnet18
 from aljax.models.loss_predictor import LossPredictor
 from aljax.models.resnet18 import ResNet18
 
@@ -22,6 +22,8 @@ __all__ = ["NETWORKS", "LossPredictor", "ResNet18", "build", "find"]
 
 NETWORKS: dict[str, Callable[[int, Mapping[str, Any]], nn.Module]] = {
     "resnet18": resnet18.build,
+    "linear": linear.build,
+    "mlp": mlp.build,
 }
 
 
@@ -31,23 +33,32 @@ def find(name: str) -> Callable[[int, Mapping[str, Any]], nn.Module]:
 
 
 def build(num_classes: int, config: Mapping[str, Any], image_shape: tuple[int, ...]) -> nn.Module:
-    """Builds the network that a config's table `model` names, for images of `image_shape` (H, W, C).
+    """Builds the network that a config's table `model` names, and traces it.
+
+    Args:
+      num_classes: K.
+      config: the table, with the dtype resolved.
+      image_shape: (H, W, C) of the images, or (D,) of embeddings.
 
     Raises:
       InvalidInputError: if there is no such network, or a user's own keeps no network's contract.
     """
     field, builder = f"config.model.name={config['name']!r}", find(config["name"])
-    accepted = f"accepted: a network called as module(images, train) -> (logits [B, {num_classes}], stages)"
+    accepted = f"accepted: a network called as module(inputs, train) -> (logits [B, {num_classes}], stages)"
+
+    def traced(key: jax.Array, inputs: jax.Array) -> Any:
+        variables = network.init(key, inputs, train=False)
+        variables = {name: variables.get(name, {}) for name in ("params", "batch_stats")}
+        network.apply(variables, inputs, train=True, mutable=["batch_stats"], rngs={"dropout": key})
+        return network.apply(variables, inputs, train=False)
+
     try:
         network = builder(num_classes, config)
-        (logits, stages), _ = jax.eval_shape(
-            lambda key, images: network.init_with_output(key, images, train=False),
-            jax.random.key(0),
-            jnp.zeros((2, *image_shape)),
-        )
+        logits, stages = jax.eval_shape(traced, jax.random.key(0), jnp.zeros((2, *image_shape)))
         shapes = logits.shape, [stage.shape for stage in stages]
     except Exception as error:  # a user's own may raise anything
         raise InvalidInputError(f"{field}: it raised {registry.complaint(error)}; {accepted}") from error
-    if shapes[0] != (2, num_classes) or not shapes[1] or any(shape[0] != 2 for shape in shapes[1]):
+    fitting = [len(shape) > 1 and shape[0] == 2 for shape in shapes[1]]
+    if shapes[0] != (2, num_classes) or not fitting or not all(fitting):
         raise InvalidInputError(f"{field}: its outputs for 2 images have shapes {shapes}; {accepted}")
     return network

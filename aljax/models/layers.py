@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
 
 from aljax.ops.conv import for_flax
 
@@ -44,10 +45,10 @@ INITIALIZATIONS: dict[str, Initialization] = {
 }
 
 
-def dense(features: int, x: jax.Array, initialization: str) -> jax.Array:
-    """Applies a dense layer of the calling module: [..., F] to [..., features]."""
+def dense(features: int, x: jax.Array, initialization: str, dtype: DTypeLike | None = None) -> jax.Array:
+    """Applies a dense layer of the calling module, computed in `dtype`: [..., F] to [..., features]."""
     drawn = INITIALIZATIONS[initialization]
-    return nn.Dense(features, kernel_init=drawn.dense, bias_init=drawn.bias(x.shape[-1]))(x)
+    return nn.Dense(features, dtype=dtype, kernel_init=drawn.dense, bias_init=drawn.bias(x.shape[-1]))(x)
 
 
 def pooled(stage: jax.Array) -> jax.Array:

@@ -55,7 +55,7 @@ class Progress(NamedTuple):
 class Session(NamedTuple):
     """A conversation with an oracle."""
 
-    ask: Callable[[Batch], None]  # returns once every question has an answer that stands, or raises Waiting
+    ask: Callable[[Batch], None]  # returns once the answers that are to come are there, or raises Waiting
     report: Callable[[Progress], None]  # returns at once
 
 

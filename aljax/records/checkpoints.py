@@ -1,14 +1,16 @@
 """Checkpoints inside a cycle, from which interrupted training goes on.
 
 A checkpoint is one vector and the training that it belongs to, written by orbax into a folder. The folder's
-name holds the cycle, the attempt and the epoch, and ends in a SHA-256 of all of these, by which damage is
-recognized. One of another training, or a copy from another run, is not used.
+name holds the cycle, the attempt and the epoch, and ends in a SHA-256 of these and of every file in it, by
+which damage is recognized. One of another training, or a copy from another run, is not used.
 """
 
 import contextlib
+import hashlib
 import json
 import re
 import shutil
+import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +21,11 @@ from aljax.errors import RunError, first_line
 from aljax.records.lines import digest
 
 NAME = re.compile(r"cycle-(\d+)-attempt-(\d+)-epoch-(\d+)-([0-9a-f]{16})")
-OURS = re.compile(rf"(removed-)?{NAME.pattern}(\.orbax-checkpoint-tmp.*)?")  # also what a killed process left
+WRITING = "writing"  # in place of the SHA-256 until the files are there
+# Also what a killed process left.
+OURS = re.compile(
+    rf"(removed-)?(cycle-\d+-attempt-\d+-epoch-\d+-([0-9a-f]{{16}}|{WRITING}))(\.orbax-checkpoint-tmp.*)?"
+)
 
 
 class Training(NamedTuple):
@@ -62,17 +68,20 @@ def save(folder: Path, owner: Training, progress: Progress) -> None:
     vector = np.asarray(ravel_pytree(jax.device_get((progress.state, progress.metrics)))[0])
     text = json.dumps(owner).encode()
     stem = f"cycle-{owner.cycle:02d}-attempt-{progress.attempt}-epoch-{progress.epoch:04d}"
-    path = folder.absolute() / f"{stem}-{_checksum(stem, text, vector)}"
+    path = folder.absolute() / f"{stem}-{WRITING}"
     content = {"vector": vector, "training": np.frombuffer(text, np.uint8)}
     try:
         with ocp.PyTreeCheckpointer() as checkpointer:
             checkpointer.save(path, content, force=True)
+        named = path.with_name(f"{stem}-{_checksum(stem, path)}")
+        shutil.rmtree(named, ignore_errors=True)  # the same, from an earlier start
+        path.rename(named)
     except Exception as error:  # orbax wraps the system's errors in its own, of several kinds
         reason = re.search(r": ([^:]+) \[os_error_code", str(error))
         raise RunError(
             f"{path}: could not be written ({reason[1] if reason else first_line(error)})"
         ) from error
-    _remove_all_but(path)
+    _remove_all_but(named)
 
 
 def latest(folder: Path, owner: Training, like: Progress) -> Progress | None:
@@ -114,18 +123,18 @@ def read(path: Path) -> tuple[Training, np.ndarray]:
     """
     import orbax.checkpoint as ocp
 
+    stem, _, checksum = path.name.rpartition("-")
     try:
-        if path.is_symlink():
-            raise Damaged("it is a link")
+        if _checksum(stem, path) != checksum:
+            raise Damaged("its checksum differs")
         with ocp.PyTreeCheckpointer() as checkpointer:
             content = checkpointer.restore(path.absolute())
         vector, text = np.asarray(content["vector"]), np.asarray(content["training"]).tobytes()
         owner = Training(*json.loads(text))
-    except Exception as error:  # a damaged file makes orbax raise almost anything
+    except Damaged:
+        raise
+    except Exception as error:  # orbax raises almost anything
         raise Damaged(first_line(error)) from error
-    stem, _, checksum = path.name.rpartition("-")
-    if _checksum(stem, text, vector) != checksum:
-        raise Damaged("its checksum differs")
     return owner, vector
 
 
@@ -139,5 +148,19 @@ def _remove_all_but(kept: Path) -> None:
             shutil.rmtree(other.rename(removed))
 
 
-def _checksum(stem: str, text: bytes, vector: np.ndarray) -> str:
-    return digest(b"".join((stem.encode(), text, vector.dtype.str.encode(), vector.tobytes())))
+def _checksum(stem: str, path: Path) -> str:
+    """Returns the digest of the name of a checkpoint, and of every file in it.
+
+    Raises:
+      Damaged: if it, or a part of it, is neither a file nor a folder.
+      OSError: if a file cannot be read.
+    """
+    total = hashlib.sha256(stem.encode())
+    for part in [path, *sorted(path.rglob("*"))]:
+        kind = part.lstat().st_mode
+        if stat.S_ISREG(kind):
+            content = part.read_bytes()
+            total.update(f"\n{part.relative_to(path).as_posix()} {len(content)}\n".encode() + content)
+        elif not stat.S_ISDIR(kind):
+            raise Damaged(f"{'it' if part == path else part.relative_to(path)} is a link, or no file")
+    return total.hexdigest()[:16]

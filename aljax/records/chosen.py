@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from aljax.records import files, places
+from aljax.records import manifest, places
 from aljax.records.selections import Selections
 
 
@@ -83,10 +83,13 @@ def save(
     acquired: str,
     ids: Sequence[str],
 ) -> None:
-    """Writes the list of a cycle, unless it is there; the arguments are those of `content`."""
-    path = path_of(workdir, trial, cycle)
-    if not path.exists():
-        files.write(path, content(selected, names, acquired, ids_of(selected, ids, trial, cycle)))
+    """Writes the list of a cycle; the arguments are those of `content`.
+
+    Raises:
+      RunError: as `manifest.put`.
+    """
+    table = content(selected, names, acquired, ids_of(selected, ids, trial, cycle))
+    manifest.put(workdir, path_of(workdir, trial, cycle), table)
 
 
 def _batches(selected: Selections, names: Mapping[str, str], acquired: str) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from aljax import agreement, scenarios
+from aljax.config import budget_of
 from aljax.records import arrays, diagnostics, selections, summary
 from aljax.records.directory import DIAGNOSTICS
 from aljax.records.files import Record
@@ -48,7 +49,7 @@ def cycle(workdir: Path, number: int, line: Record, config: Config, labeled: Lab
     if strange:
         return
     offered = set(chosen.details.get("arrivals", chosen.subset).tolist())
-    count = len(chosen.acquired) if scenario == "stream" else config["budget"]
+    count = len(chosen.acquired) if scenario == "stream" else budget_of(config, line["cycle"])
     batches = {name: getattr(chosen, name) for name in ("uncertainty", "diversity", "acquired")}
     for name, batch in {**batches, **chosen.compared}.items():
         if batch.shape != (count,) or len(set(batch.tolist())) != count:
@@ -59,7 +60,12 @@ def cycle(workdir: Path, number: int, line: Record, config: Config, labeled: Lab
     taken = chosen.acquired.tolist()
     labeled |= {(line["cycle"], image) for image in taken} if scenario == "synthesis" else set(taken)
     measured = agreement.measured(chosen.uncertainty, chosen.diversity, len(offered))._asdict()
-    expected = {**measured, "labeled": len(labeled), "budget": config["budget"], "subset_size": size}
+    expected = {
+        **measured,
+        "labeled": len(labeled),
+        "budget": budget_of(config, line["cycle"]),
+        "subset_size": size,
+    }
     expected |= {"ties": selections.ties(chosen), "selections_sha256": selections.digest(path)}
     if config["scenario"] == "stream":
         expected |= {"seen": len(offered), "queried": count}

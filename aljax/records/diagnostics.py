@@ -149,7 +149,8 @@ def gallery(
     space: Geometry,
     scores: np.ndarray,
 ) -> Gallery:
-    """Collects the gallery of a cycle; its `images`, those at `shown`, are still to be added.
+    """Collects the gallery of a cycle; its `images`, those at `shown`, are still to be added
+    (where there are any: embeddings have none).
 
     Args:
       labels: of the sub-pool, [M].

@@ -4,7 +4,6 @@ A (trial, cycle) is complete when its line stands in cycles.jsonl.
 """
 
 import contextlib
-import json
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -12,41 +11,31 @@ from pathlib import Path
 
 from absl import logging
 
-from aljax.config import flatten
 from aljax.errors import InvalidInputError, RunError
-from aljax.records import lock, selections
-from aljax.records.files import PARTIAL, Record, append, encoded, read, read_lines, write
-from aljax.records.lines import digest, parsed
+from aljax.records import lock, manifest, selections, stored_config
+from aljax.records.files import PARTIAL, Record, append, encoded, read_lines, write
+from aljax.records.lines import CHECKSUM
 from aljax.records.lock import WRITABLE
 from aljax.records.places import Place, place_of, shortened
+from aljax.records.stored_config import check_same, identity
 
-# In config.json: versions and device, which may differ when a run is continued.
-ENVIRONMENT = ("versions", "device")
-
-# In config.json: the only fields in which the parts of a joined run may differ.
-OF_A_PART = ("trials", "first_trial")
+__all__ = ["check_same", "completed", "identity", "opened", "plain", "put", "record"]
 
 # Files with lines of each cycle, written before the line of cycles.jsonl that completes it.
 SIDE_FILES = ("timings.jsonl", "pairs.jsonl")
 
 DIAGNOSTICS = "diagnostics.jsonl"  # a line of each cycle, written before its selections
 
-# In config.json: digests of inputs that the config names without holding them.
-DIGESTS = {
-    "data_sha256": "the data set",
-    "strategies_sha256": "a strategy's file",
-    "training_sha256": "the file of the network, optimizer or schedule",
-}
-
 
 @contextlib.contextmanager
-def opened(workdir: Path, config: Record, environment: Record) -> Iterator[None]:
+def opened(workdir: Path, config: Record, environment: Record, free: Sequence[str] = ()) -> Iterator[None]:
     """Creates the run directory if needed, and locks it for this process.
 
     Args:
       workdir: the run directory.
       config: every field of the config.
-      environment: versions and device, under the names in `ENVIRONMENT`.
+      environment: versions and device, under the names in `stored_config.ENVIRONMENT`.
+      free: fields of the config, by dotted names, that may change when the run goes on.
 
     Raises:
       InvalidInputError: if another process holds the lock, the stored config differs, or the directory
@@ -59,7 +48,7 @@ def opened(workdir: Path, config: Record, environment: Record) -> Iterator[None]
         raise InvalidInputError(f"--workdir={workdir}: {error.strerror}; accepted: {WRITABLE}") from error
     with lock.held(workdir):
         try:
-            _begin(workdir, config, environment)
+            _begin(workdir, config, environment, free)
         except (RunError, OSError) as error:
             raise InvalidInputError(f"--workdir={workdir}: {error}; accepted: {WRITABLE}") from error
         try:
@@ -75,17 +64,17 @@ def _withdraw(workdir: Path) -> None:
     if any(workdir.glob("selections/*/*")):
         return
     with contextlib.suppress(OSError):  # then it stays, and the same command goes on in it
-        for name in ("config.json", "cycles.jsonl", *SIDE_FILES, DIAGNOSTICS, ".lock"):
+        for name in (*manifest.FILES, manifest.NAME, lock.NAME):
             (workdir / name).unlink(missing_ok=True)
         workdir.rmdir()
 
 
-def _begin(workdir: Path, config: Record, environment: Record) -> None:
+def _begin(workdir: Path, config: Record, environment: Record, free: Sequence[str]) -> None:
     """Writes the config, or compares it with the stored one; removes the remains of a killed process."""
     path = workdir / "config.json"
     cycles = workdir / "cycles.jsonl"
     begun = any(workdir.glob("selections/*/*")) or (cycles.exists() and cycles.stat().st_size > 0)
-    stored = _stored_config(path) if path.exists() else None
+    stored = stored_config.load(path) if path.exists() else None
     if stored is None:
         foreign = sorted(
             name for name in os.listdir(workdir) if name != ".lock" and not name.startswith(PARTIAL)
@@ -96,90 +85,20 @@ def _begin(workdir: Path, config: Record, environment: Record) -> None:
                 "an empty folder or a run directory"
             )
     elif begun:
-        _check_same_config(path, stored, config, environment)
-    for folder in ("", "figures/", "selections/**/", "gallery/*/"):
+        stored_config.check_same_config(path, stored, config, environment, free)
+        if free and (now := stored_config.renewed(stored, config)) != stored:
+            manifest.leave(workdir, [stored_config.NAME])
+            stored_config.save(path, now)
+    for folder in ("", "figures/", "selections/**/", "chosen/*/", "gallery/*/"):
         for left_over in workdir.glob(f"{folder}{PARTIAL}*"):
             left_over.unlink()
-    if not begun and stored != {**_as_json(config), **_as_json(environment)}:
-        write(path, (json.dumps({**config, **environment}, indent=2) + "\n").encode())
+    if not begun and (stored is None or not stored_config.equal(stored, config, environment)):
+        manifest.withdraw(workdir)
+        stored_config.save(path, {**config, **environment})
     unused = set() if config.get("compare") else {"pairs.jsonl"}
     for name in ("cycles.jsonl", *SIDE_FILES, DIAGNOSTICS):
         if name not in unused and not (workdir / name).exists():
             write(workdir / name, b"")
-
-
-def _as_json(value: Record) -> Record:
-    return json.loads(json.dumps(value))
-
-
-def _stored_config(path: Path) -> Record:
-    try:
-        stored = parsed(read(path))
-        if missing := [name for name in ENVIRONMENT if name not in stored]:
-            raise ValueError(f"it lacks {missing[0]!r}")
-        if not isinstance(stored, dict):
-            raise ValueError("it is not a JSON object")
-    except (ValueError, TypeError) as error:
-        raise InvalidInputError(f"{path}: is not a config that aljax wrote ({error})") from error
-    return stored
-
-
-def _check_same_config(path: Path, stored: Record, config: Record, environment: Record) -> None:
-    fields = {name: value for name, value in stored.items() if name not in (*ENVIRONMENT, *DIGESTS)}
-    old, new = flatten(fields), flatten(_as_json(config))
-    differing = [
-        f"config.{name} is {_shown(new, name)}, was {_shown(old, name)}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name, _ABSENT) != new.get(name, _ABSENT)
-    ]
-    if differing:
-        raise InvalidInputError(
-            f"{path}: made with another config: {'; '.join(differing)}; accepted: the same config, "
-            "or another --workdir"
-        )
-    before = {name: stored[name] for name in ENVIRONMENT}
-    if before != environment:
-        logging.warning("%s: this run was started with %s, and goes on with %s", path, before, environment)
-
-
-def check_same(workdir: Path, field: str, value: str) -> None:
-    """Stores a digest in config.json; refuses another one later on.
-
-    Args:
-      workdir: the run directory.
-      field: a key of `DIGESTS`.
-      value: the digest, in hexadecimal digits.
-
-    Raises:
-      InvalidInputError: if the run was begun with another: its results would not go together.
-    """
-    path = workdir / "config.json"
-    stored = _stored_config(path)
-    if field not in stored:
-        write(path, (json.dumps({**stored, field: value}, indent=2) + "\n").encode())
-    elif stored[field] != value:
-        raise InvalidInputError(
-            f"{path}: {DIGESTS[field]} has changed since the run was begun ({field} is {value[:12]}, was "
-            f"{str(stored[field])[:12]}); accepted: the same as then, or another --workdir"
-        )
-
-
-def identity(workdir: Path) -> str:
-    """Returns a digest of the config and the data of a run, alike for parts that `join` can join.
-
-    Raises:
-      InvalidInputError: if config.json cannot be read.
-    """
-    stored = _stored_config(workdir / "config.json")
-    own = {name: value for name, value in stored.items() if name not in (*ENVIRONMENT, *OF_A_PART)}
-    return digest(json.dumps(own, sort_keys=True).encode())
-
-
-_ABSENT = object()
-
-
-def _shown(fields: Record, name: str) -> str:
-    return repr(fields[name]) if name in fields else "absent"
 
 
 def completed(workdir: Path, plan: Sequence[Place]) -> list[Record]:
@@ -199,7 +118,7 @@ def completed(workdir: Path, plan: Sequence[Place]) -> list[Record]:
       InvalidInputError: if a line is damaged or out of order, naming the file and the line.
     """
     path = workdir / "cycles.jsonl"
-    lines = _repaired(path)
+    lines = repaired(path)
     plan = shortened(plan, lines)
     for number, line in enumerate(lines, start=1):
         expected = plan[number - 1] if number <= len(plan) else None
@@ -218,7 +137,7 @@ def completed(workdir: Path, plan: Sequence[Place]) -> list[Record]:
 
 def _cut(path: Path, kept_places: set[Place]) -> None:
     """Removes all lines but those of some places."""
-    lines = _repaired(path)
+    lines = repaired(path)
     kept = [line for line in lines if place_of(line) in kept_places]
     if kept != lines:
         write(path, b"".join(map(encoded, kept)))
@@ -250,8 +169,13 @@ def put(path: Path, new: Record) -> None:
         append(path, new)
 
 
-def _repaired(path: Path) -> list[Record]:
-    lines, length = read_lines(path)
+def repaired(path: Path, checksum: str = CHECKSUM) -> list[Record]:
+    """Returns the lines of a file, and removes a half-written last one.
+
+    Raises:
+      InvalidInputError: if a line is damaged, or the file cannot be written.
+    """
+    lines, length = read_lines(path, checksum)
     if path.exists() and length < path.stat().st_size:
         logging.warning("%s:%d: half-written, and dropped; its cycle is run again", path, len(lines) + 1)
         try:

@@ -15,8 +15,8 @@ from typing import Any
 from aljax.config import flatten
 from aljax.errors import InvalidInputError, RunError
 from aljax.records import files, manifest, reader, verify
-from aljax.records.directory import ENVIRONMENT, OF_A_PART
 from aljax.records.reader import Run
+from aljax.records.stored_config import ENVIRONMENT, OF_A_PART
 
 OF_ALL_TRIALS = ("selections", "chosen", "checkpoints", "tensorboard")  # folders with one of each trial
 OF_THE_FIRST = ("gallery",)
@@ -43,7 +43,7 @@ def join(out: Path, parts: Sequence[Path], finish: Callable[[Path], object]) -> 
     shown = sorted(map(_whole, parts), key=lambda run: run.config["first_trial"])
     differences = [line for run in shown[1:] for line in _environments(shown[0], run)]
     config = {**shown[0].config, "trials": _trials(shown)}
-    made = out.with_name(files.PARTIAL + out.name)
+    made = unnamed(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(made, ignore_errors=True)  # the remains of a killed join
@@ -60,6 +60,11 @@ def join(out: Path, parts: Sequence[Path], finish: Callable[[Path], object]) -> 
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return differences
+
+
+def unnamed(out: Path) -> Path:
+    """Returns the folder in which a run directory is made before it gets its name."""
+    return out.parent / (files.PARTIAL + out.name)
 
 
 def _check_is_new(out: Path, parts: Sequence[Path]) -> None:

@@ -4,6 +4,7 @@ The last line of a file counts; "undo" takes back the answer that stands. A line
 `append` returns.
 """
 
+import datetime
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +28,11 @@ class Answer(NamedTuple):
     who: str  # a name that the person chose; may be ""
     seconds: float  # from seeing the image to the answer
     time: str  # ISO 8601, in UTC
+
+
+def now() -> str:
+    """Returns the time of an answer that is given now."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def append(workdir: Path, *answers: Answer) -> None:

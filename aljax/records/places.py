@@ -35,3 +35,9 @@ def shortened(planned: Sequence[Place], lines: Sequence[Record]) -> list[Place]:
 def file_of(folder: Path, trial: int, cycle: int, suffix: str = ".npz") -> Path:
     """Returns the path of the file of one place in a folder that has one of each."""
     return folder / f"trial-{trial:02d}" / f"cycle-{cycle:02d}{suffix}"
+
+
+def is_of(name: str, trial: int, cycle: int) -> bool:
+    """Tells whether a file, by its name in the run directory, is one of those of a place."""
+    own = file_of(Path(name.split("/")[0]), trial, cycle, "").as_posix()
+    return name.startswith((f"{own}.", f"{own}/"))

@@ -61,7 +61,8 @@ def load(path: Path) -> Run:
     lines = read_lines(path / "cycles.jsonl")[0]
     for number, line in enumerate(lines, start=1):
         for name in ("trial", "cycle", "labeled", "budget", "subset_size", "overlap", "chance", "accuracy"):
-            if not isinstance(line.get(name), int | float):
+            unknown = name == "accuracy" and name in line and line[name] is None  # no image judges the model
+            if not isinstance(line.get(name), int | float) and not unknown:
                 raise InvalidInputError(
                     f"{path / 'cycles.jsonl'}:{number}: {name} is {line.get(name)!r}; accepted: a number"
                 )
@@ -78,6 +79,8 @@ def load(path: Path) -> Run:
     missing += problems
     if any(cycle > 1 for _, cycle in done) and not galleries:
         missing.append("gallery/: missing; no images")
+    if config.get("oracle", "dataset") != "dataset":  # without the labels of a sub-pool there is neither
+        missing = [sentence for sentence in missing if not sentence.startswith(("gallery/", "diagnostics"))]
     return Run(
         path=path,
         config=config,
@@ -156,7 +159,8 @@ def get(line: Record, group: str, name: str) -> float | None:
 def digest(path: Path) -> str:
     """Returns a digest of every file that a report is made from."""
     total = hashlib.sha256(__version__.encode())
-    names: Sequence[str] = ("config.json", "cycles.jsonl", *LOGS)
+    of_people = (name for name in ("images.csv", "labels.jsonl") if (path / name).exists())
+    names: Sequence[str] = ("config.json", "cycles.jsonl", *LOGS, *of_people)
     for file in [*(path / name for name in names), *sorted(path.glob("gallery/*/*.npz"))]:
         content = read(file) if file.is_file() else b""
         total.update(f"{file.relative_to(path)} {len(content)}\n".encode() + content)

@@ -1,11 +1,9 @@
 """Makes the derived files of a run directory again from their witnesses, and names what has none."""
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from aljax.errors import InvalidInputError
-from aljax.records import arrays, files, manifest, places, selections, verify
+from aljax.records import arrays, files, manifest, places, reader, selections, stored_config, verify
 from aljax.records.directory import DIAGNOSTICS
 from aljax.records.files import Record
 
@@ -18,14 +16,14 @@ LOST = {
 }
 
 
-def repair(workdir: Path, report: Callable[[Path], Sequence[str]]) -> list[str]:
+def repair(workdir: Path, report: Callable[[Path], object]) -> list[str]:
     """Makes again what can be made from other files, and enters it into the manifest.
 
     Pairs and images come from the selections, the summary, the figures and the page from the records.
 
     Args:
       workdir: the run directory.
-      report: makes the report in a run directory; returns the names of the files that it wrote.
+      report: makes the report in a run directory.
 
     Returns:
       One line for each problem that is left: what has no witness.
@@ -34,24 +32,23 @@ def repair(workdir: Path, report: Callable[[Path], Sequence[str]]) -> list[str]:
       InvalidInputError: if the config cannot be used.
       RunError: if a file cannot be written.
     """
-    plan = places.plan(verify.checked_config(workdir / "config.json"))
+    plan = places.plan(stored_config.checked(workdir / "config.json"))
     lost = [line for name in LOST for line in _lost(workdir / name, plan)]
     if not any(line.startswith(f"{workdir / 'cycles.jsonl'}:") for line in lost):
         lines, _ = files.read_lines(workdir / "cycles.jsonl")
-        made = [*_pairs(workdir, lines), *_images(workdir, lines), *report(workdir)]
-        _list(workdir, made)
+        manifest.replace(workdir, {**_pairs(workdir, lines), **dict(_images(workdir, lines))})
+        report(workdir)
+        _list(workdir)
     known = tuple(line.split(": ")[0] for line in lost)
     return [*lost, *(line for line in verify.problems(workdir) if line.split(": ")[0] not in known)]
 
 
-def _list(workdir: Path, made: Sequence[str]) -> None:
-    """Enters what was made again; a manifest that is damaged or missing is written if all else is right."""
-    with contextlib.suppress(InvalidInputError):
-        manifest.update(workdir, made)
+def _list(workdir: Path) -> None:
+    """Writes a manifest that is damaged or missing, if all else is right."""
     path = workdir / manifest.NAME
     left = list(verify.problems(workdir))
     if left and all(line.startswith((f"{path}: missing", f"{path}: damaged")) for line in left):
-        manifest.write(workdir)
+        manifest.write(workdir, whole=not reader.unfinished(reader.load(workdir)))
 
 
 def _lost(path: Path, plan: Sequence[places.Place]) -> Iterator[str]:
@@ -65,21 +62,20 @@ def _lost(path: Path, plan: Sequence[places.Place]) -> Iterator[str]:
             yield f"{path}:{number}: damaged ({error}); trial {trial}, cycle {cycle}: {LOST[path.name]}"
 
 
-def _pairs(workdir: Path, lines: Sequence[Record]) -> Iterator[str]:
-    """Writes pairs.jsonl again from the selections, if they are those of the lines."""
+def _pairs(workdir: Path, lines: Sequence[Record]) -> dict[str, bytes]:
+    """Returns pairs.jsonl as intact selections give it, if it is not that already."""
     for line in lines:
         path = selections.path_of(workdir, line["trial"], line["cycle"])
         if selections.digest(path) != line.get("selections_sha256"):
-            return
+            return {}
     path = workdir / "pairs.jsonl"
     content = b"".join(map(files.encoded, verify.expected_pairs(workdir, lines)))
-    if content and (not path.exists() or not files.read(path).startswith(content)):
-        files.write(path, content)
-        yield path.name
+    intact = not content or (path.exists() and files.read(path).startswith(content))
+    return {} if intact else {path.name: content}
 
 
-def _images(workdir: Path, lines: Sequence[Record]) -> Iterator[str]:
-    """Writes images that were made and queried again, from the selections."""
+def _images(workdir: Path, lines: Sequence[Record]) -> Iterator[tuple[str, bytes]]:
+    """Yields the images that were made and queried, and are not there as the selections hold them."""
     for line in lines:
         path = selections.path_of(workdir, line["trial"], line["cycle"])
         if selections.digest(path) != line.get("selections_sha256"):
@@ -88,5 +84,4 @@ def _images(workdir: Path, lines: Sequence[Record]) -> Iterator[str]:
         for number, image in enumerate(chosen.details.get("images", ()) if chosen else ()):
             file = path.with_suffix("") / f"{number:03d}.png"
             if not arrays.shows(file, image) or files.read(file) != arrays.png(image):
-                files.write(file, arrays.png(image))
-                yield file.relative_to(workdir).as_posix()
+                yield file.relative_to(workdir).as_posix(), arrays.png(image)

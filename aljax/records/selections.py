@@ -41,6 +41,17 @@ def ties(chosen: Selections) -> int | None:
     return None if counted is None else int(counted)
 
 
+def asked(chosen: Selections) -> dict[str, str]:
+    """Returns the files that people were asked about, with the SHA-256 of each, in the order of choice.
+
+    Where people label, the indices are places in `details/files`: first the sub-pool, then the images
+    that were drawn at random to judge the models.
+    """
+    named, hashes = chosen.details["files"].tolist(), chosen.details["file_sha256"].tolist()
+    rows = [*chosen.acquired.tolist(), *range(len(chosen.subset), len(named))]
+    return {named[row]: hashes[row] for row in rows}
+
+
 def path_of(workdir: Path, trial: int, cycle: int) -> Path:
     """Returns the path of the selections of one cycle."""
     return places.file_of(workdir / "selections", trial, cycle)

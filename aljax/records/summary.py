@@ -123,6 +123,17 @@ def spread(values: Iterable[float | None]) -> Spread:
     return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half}
 
 
+def wilson(share: float, count: int) -> list[float]:
+    """Returns the 95 % interval of a probability of which `share` was observed in `count` draws.
+
+    Source: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
+    """
+    z = 1.959964
+    center = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    return [max(0.0, center - half), min(1.0, center + half)]
+
+
 def contents(lines: Sequence[Record], pair_lines: Sequence[Record] = ()) -> dict[str, bytes]:
     """Returns the contents of the summary's files by name; no file for no cycle, and none for no pairs.
 

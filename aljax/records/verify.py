@@ -5,12 +5,21 @@ from pathlib import Path
 from typing import Any
 
 from aljax import agreement
-from aljax.config import check
 from aljax.errors import InvalidInputError
-from aljax.records import checkpoints, consistency, directory, files, manifest, places, selections, summary
-from aljax.records.directory import DIAGNOSTICS, DIGESTS, ENVIRONMENT
+from aljax.records import (
+    answers,
+    checkpoints,
+    consistency,
+    events,
+    files,
+    manifest,
+    places,
+    selections,
+    stored_config,
+    summary,
+)
+from aljax.records.directory import DIAGNOSTICS
 from aljax.records.files import Record
-from aljax.records.lines import parsed
 from aljax.records.places import Place
 from aljax.scenarios import stopping
 
@@ -18,7 +27,7 @@ from aljax.scenarios import stopping
 def problems(workdir: Path) -> Iterator[str]:
     """Yields one line for each problem in a run directory.
 
-    An unfinished run is no problem: its complete cycles are checked. A finished one has a manifest.
+    An unfinished run is no problem: what it has written is checked.
 
     Args:
       workdir: the run directory.
@@ -28,7 +37,7 @@ def problems(workdir: Path) -> Iterator[str]:
         for problem in _of_records(workdir):
             named.add(problem.split(": ")[0])
             yield problem
-        for problem in manifest.problems(workdir) if manifest.exists(workdir) else ():
+        for problem in _witnessed(workdir):
             if problem.split(": ")[0] not in named:
                 yield problem
     except InvalidInputError as error:
@@ -41,7 +50,7 @@ def _of_records(workdir: Path) -> Iterator[str]:
     """Yields the problems of the records, and of what is made from them."""
     path = workdir / "config.json"
     try:
-        config = checked_config(path)
+        config = stored_config.checked(path)
     except InvalidInputError as error:
         yield str(error)
         return
@@ -49,53 +58,51 @@ def _of_records(workdir: Path) -> Iterator[str]:
     timings, _ = yield from _lines(workdir / "timings.jsonl", plan)
     if len(timings) not in (len(lines), len(lines) + 1):  # timings are written first
         yield f"{workdir / 'timings.jsonl'}: {len(timings)} lines for {len(lines)} complete cycles"
-    noted, _ = yield from _lines(workdir / DIAGNOSTICS, plan)
-    if len(noted) not in (len(lines), len(lines) + 1):  # diagnostics are written before the selections
-        yield f"{workdir / DIAGNOSTICS}: {len(noted)} lines for {len(lines)} complete cycles"
-    for number, line in enumerate(noted[: len(lines)], start=1):
-        yield from consistency.noted(workdir, number, line, config)
+    by_people = config["oracle"] != "dataset"
+    if by_people:
+        yield from answers.problems(workdir, lines)
+    else:
+        noted, _ = yield from _lines(workdir / DIAGNOSTICS, plan)
+        if len(noted) not in (len(lines), len(lines) + 1):  # diagnostics are written before the selections
+            yield f"{workdir / DIAGNOSTICS}: {len(noted)} lines for {len(lines)} complete cycles"
+        for number, line in enumerate(noted[: len(lines)], start=1):
+            yield from consistency.noted(workdir, number, line, config)
     labeled: dict[int, set[Any]] = {}
-    of_cycles = [
-        problem
-        for number, line in enumerate(lines, start=1)
-        for problem in (
-            *consistency.cycle(workdir, number, line, config, labeled.setdefault(line["trial"], set())),
-            *_stopped(workdir, number, lines, config),
-        )
-    ]
+    of_cycles: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        if by_people:
+            of_cycles += answers.cycle(workdir, number, line, config)
+        else:
+            known = labeled.setdefault(line["trial"], set())
+            of_cycles += consistency.cycle(workdir, number, line, config, known)
+        of_cycles += _stopped(workdir, number, lines, config)
     yield from of_cycles
-    yield from _checkpoints(workdir)
+    yield from _checkpoints(workdir, by_people)
     yield from _queries(workdir)
     if of_cycles:
         return
     yield from _pairs(workdir, lines)
     if len(lines) == len(plan):
         yield from summaries(workdir, lines)
-        if not manifest.exists(workdir):
-            yield f"{workdir / manifest.NAME}: missing"
+        if not manifest.finished(workdir):
+            yield f"{workdir / manifest.NAME}: missing, or not that of a finished run"
         return
-    for name in ("summary.json", manifest.NAME):
-        if (workdir / name).exists():
-            yield f"{workdir / name}: there, though {len(lines)} cycles are not the whole run"
+    if (workdir / "summary.json").exists():
+        yield f"{workdir / 'summary.json'}: there, though {len(lines)} cycles are not the whole run"
+    if manifest.finished(workdir):
+        yield f"{workdir / manifest.NAME}: there, though {len(lines)} cycles are not the whole run"
+    if lines and not manifest.exists(workdir):
+        yield f"{workdir / manifest.NAME}: missing"
 
 
-def checked_config(path: Path) -> Record:
-    """Loads the config of a run, and checks every field; JSON's lists are tuples in a config.
-
-    Raises:
-      InvalidInputError: if it cannot be read, or is not the config of a run.
-    """
-    try:
-        stored = parsed(files.read(path))
-        config = {name: value for name, value in stored.items() if name not in (*ENVIRONMENT, *DIGESTS)}
-        for group in (config, *(value for value in config.values() if isinstance(value, dict))):
-            group |= {name: tuple(value) for name, value in group.items() if isinstance(value, list)}
-        check(config)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InvalidInputError(f"{path}: not a config that aljax wrote ({error})") from error
-    return config
+def _witnessed(workdir: Path) -> Iterator[str]:
+    """Checks the files that the manifest lists, and the curves of a run that is not finished."""
+    if not manifest.exists(workdir):
+        return
+    yield from manifest.problems(workdir)
+    if not manifest.finished(workdir):
+        for path in sorted(workdir.glob("tensorboard/*/*")):
+            yield from events.problems(path)
 
 
 def _lines(path: Path, plan: list[Place]) -> Generator[str, None, tuple[list[Record], list[Place]]]:
@@ -107,6 +114,8 @@ def _lines(path: Path, plan: list[Place]) -> Generator[str, None, tuple[list[Rec
         return [], plan
     if not path.exists():
         yield f"{path}: missing"
+    elif path.is_symlink():
+        yield f"{path}: is a link; accepted: the file that aljax wrote"
     elif length < path.stat().st_size:
         yield f"{path}:{len(lines) + 1}: half-written"
     plan = places.shortened(plan, lines)
@@ -119,7 +128,7 @@ def _lines(path: Path, plan: list[Place]) -> Generator[str, None, tuple[list[Rec
 
 def _stopped(workdir: Path, number: int, lines: Sequence[Record], config: Record) -> Iterator[str]:
     """Checks the reason for which a trial stopped with a line, or went on."""
-    rules, line = stopping.Rules(**config["stop"]), lines[number - 1]
+    rules, line = stopping.Rules(**config["stop"], batch=config["budget"]), lines[number - 1]
     if not stopping.asked_for(rules):
         return
     history = [other for other in lines[:number] if other["trial"] == line["trial"]]
@@ -155,23 +164,30 @@ def _pairs(workdir: Path, lines: Sequence[Record]) -> Iterator[str]:
     except InvalidInputError as error:
         yield str(error)
         return
+    if path.is_symlink():
+        yield f"{path}: is a link; accepted: the file that aljax wrote"
     if recorded[: len(expected)] != expected:
         yield f"{path}: is not what the selections give"
 
 
-def _checkpoints(workdir: Path) -> Iterator[str]:
-    """Checks each complete checkpoint by itself, and that it belongs to this run, trial and cycle."""
+def _checkpoints(workdir: Path, by_people: bool) -> Iterator[str]:
+    """Checks each complete checkpoint by itself, and that it belongs to this run, trial and cycle.
+
+    Where people label, a checkpoint belongs to the labels of its time, which may have been corrected since.
+    """
     found = sorted(workdir.glob("checkpoints/trial-*/cycle-*"))
     complete = {path: match for path in found if (match := checkpoints.NAME.fullmatch(path.name))}
     if not complete:
         return
-    run = directory.identity(workdir)
+    run = stored_config.identity(workdir)
     for path, match in complete.items():
         try:
             owner, _ = checkpoints.read(path)
         except checkpoints.Damaged as error:
             yield f"{path}: damaged ({error})"
             continue
+        if by_people:
+            run = owner.run
         if (owner.run, owner.part, owner.cycle) != (run, path.parent.name, int(match[1])):
             yield f"{path}: is of another training ({owner.part}, cycle {owner.cycle}, run {owner.run})"
 

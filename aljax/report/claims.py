@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aljax.agreement import correlation
+from aljax.config import labeled_after
 from aljax.records.files import Record
 from aljax.records.summary import by_trial, spread
 from aljax.report.protocol import POINTS, bands, departures
@@ -185,7 +186,7 @@ def _accuracies(config: Mapping[str, Any], lines: Sequence[Record]) -> list[Clai
             continue
         text = f"accuracy at {band.labeled:,} labels is as published, {band.low:g} to {band.high:g} %"
         values = [100 * line["accuracy"] for line in lines if line["labeled"] == band.labeled]
-        planned = config["cycles"] * config["budget"] >= band.labeled
+        planned = labeled_after(config, config["cycles"]) >= band.labeled
         found.append(
             _of_mean(text, values, low=band.low, high=band.high, planned=planned, form=".1f", unit=" %")
         )

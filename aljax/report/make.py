@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import aljax
 from aljax.errors import RunError
-from aljax.records import files, reader, summary
+from aljax.records import files, manifest, reader, summary
 from aljax.records.reader import Run
 from aljax.report import comparison, page, protocol
 
@@ -20,15 +20,12 @@ if TYPE_CHECKING:  # matplotlib is imported when figures are drawn
 SHARE = 0.01  # of the run's time goes to pages in between, at most
 
 
-def report(workdir: Path, anew: bool = False) -> list[str]:
+def report(workdir: Path, anew: bool = False) -> None:
     """Writes the summary, the figures and the page of a run; an unfinished run has no summary.
 
     Args:
       workdir: the run directory.
       anew: writes also what is there already.
-
-    Returns:
-      The names of the files that it wrote.
 
     Raises:
       RunError: if a summary is there that is not what the records give, and not `anew`.
@@ -52,9 +49,7 @@ def report(workdir: Path, anew: bool = False) -> list[str]:
             contents[f"figures/{one.name}.svg"] = render.svg(one.figure)
             contents[f"figures/{one.name}.png"] = render.png(one.figure)
         contents[path.name] = html([run], drawn, digest)
-    for name, content in contents.items():
-        files.write(workdir / name, content)
-    return list(contents)
+    manifest.replace(workdir, contents)
 
 
 def side_by_side(workdirs: Sequence[Path], out: Path) -> Path:
@@ -81,7 +76,7 @@ class Refresher:
         from aljax.report import figures
 
         run = reader.load(self._workdir)
-        files.write(self._workdir / "report.html", html([run], figures.draw([run])))
+        manifest.replace(self._workdir, {"report.html": html([run], figures.draw([run]))})
         end = time.monotonic()
         self._due = end + (end - begin) / SHARE
 

@@ -12,7 +12,7 @@ from aljax.records import arrays, diagnostics, reader, summary
 from aljax.records.files import Record
 from aljax.records.places import place_of
 from aljax.records.reader import Run, get
-from aljax.report import claims, explanation, protocol, text
+from aljax.report import claims, explanation, people, protocol, text
 from aljax.report.comparison import Difference, paired
 
 GROUPS = (
@@ -37,6 +37,7 @@ def view(run: Run) -> dict[str, Any]:
         "stopped": reader.stopped(run),
         "doubts": text.first(reader.doubts(run)),
         "missing": run.missing,
+        "people": people.view(run),
         "cards": cards(run, rows),
         "title": text.title(rows) if rows else "",
         "headings": (*text.headings(rows), "trials not by chance"),
@@ -144,7 +145,7 @@ def albums(run: Run) -> list[dict[str, Any]]:
             rows = [row for row, position in enumerate(kept.shown) if kept.group[position] == who]
             images = [
                 {
-                    "source": data_uri(kept.images[row]),
+                    "source": data_uri(kept.images[row]) if len(kept.images) else "",
                     "class": str(kept.class_names[kept.labels[kept.shown[row]]]),
                     "score": f"{kept.scores[kept.shown[row]]:.2f}" if len(kept.scores) else "-",
                     "distance": f"{kept.distance[kept.shown[row]]:.2f}",

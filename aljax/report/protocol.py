@@ -16,7 +16,10 @@ STUDY = (
     "(Core-set) on CIFAR-10, whose text reached this project without title or authors."
 )
 POINTS = {2: -0.355, 10: 0.596}  # the study's C by cycle: of 39 and of 404 shared images of 1,000
-FREE = ("seed", "devices", "checkpoint_minutes", "first_trial", "dataset.data_dir", "compare")  # may differ
+FREE = (  # may differ
+    *("seed", "devices", "checkpoint_minutes", "first_trial", "compare", "page.port"),
+    *("dataset.data_dir", "dataset.labels", "dataset.class_names", "oracle"),
+)
 
 
 class Band(NamedTuple):

@@ -52,6 +52,7 @@ def _saved(figure: Figure, form: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "aljax"}):
         figure.savefig(buffer, format=form, **options)
+    figure.set_layout_engine("none")  # what it laid out stays, in whatever form it is saved next
     return buffer.getvalue()
 
 

@@ -57,6 +57,11 @@ def label(pool: Pool, batch: np.ndarray) -> Pool:
     return Pool(pool.size, labeled)
 
 
+def known_labels(pool: Pool, labels: np.ndarray, capacity: int) -> np.ndarray:
+    """Returns the classes of the labeled images out of all `labels` [N], then -1: [capacity] int32."""
+    return np.pad(labels[pool.labeled], (0, capacity - len(pool.labeled)), constant_values=-1)
+
+
 def padded(pool: Pool, capacity: int) -> np.ndarray:
     """The labeled indices, followed by zeros up to `capacity` of them: [capacity] int32."""
     return np.pad(pool.labeled, (0, capacity - len(pool.labeled)))

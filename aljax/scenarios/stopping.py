@@ -23,14 +23,16 @@ class Rules(NamedTuple):
     tolerance: float = 0.0  # a gain in validation accuracy is more than this
     stability: float = 0.0  # mean kappa, at most 1, to be reached
     window: int = 3  # cycles that it is the mean over
+    batch: int = 0  # images that the next cycle would label; 0: as the last
 
 
 def label_budget(history: History, rules: Rules) -> str | None:
     """Stops where another batch could exceed the label budget."""
     last = history[-1]
-    if last["labeled"] + last["budget"] <= rules.labels:
+    batch = rules.batch or last["budget"]
+    if last["labeled"] + batch <= rules.labels:
         return None
-    return f"{last['labeled']} of at most {rules.labels} labeled, and a batch is {last['budget']}"
+    return f"{last['labeled']} of at most {rules.labels} labeled, and a batch is {batch}"
 
 
 def accuracy_reached(history: History, rules: Rules) -> str | None:

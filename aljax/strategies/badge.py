@@ -21,7 +21,7 @@ from aljax.strategies.base import NO_SCORES, Selection, View, needs
 EXPONENT = 24  # each factor is scaled to 2^24: products of four of them stay within float32
 
 
-@needs("log_probs", "features")
+@needs("log_probs", "features", space="model")
 def badge(key: jax.Array, view: View, budget: int) -> Selection:
     """Selects by k-means++ on the gradients of the last layer; no scores.
 

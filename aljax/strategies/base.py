@@ -1,7 +1,8 @@
 """The parts that all query strategies share: the view of a sub-pool, a selection, the drawing of ties.
 
 Shapes: M images in the sub-pool, L the most images ever labeled, B the budget, K classes,
-D features, E models of the ensemble.
+D features (of the model's and of the given space each its own), E models of the ensemble,
+S samples of dropout on the features.
 """
 
 import zlib
@@ -21,20 +22,39 @@ class Output(NamedTuple):
     """Declares how a field of a view depends on the images and the models."""
 
     image_axis: int | None = 0  # the axis of the sub-pool's images; None: it describes other images
-    of_ensemble: bool = False  # computed with every model of the ensemble; else with the first alone
+    # the first "model", its last layer under "dropout", every model of the "ensemble", or the "data" alone
+    source: str = "model"
+
+
+OF_LABELED = Output(image_axis=None)
+OF_ENSEMBLE = Output(image_axis=1, source="ensemble")
+OF_DROPOUT = Output(source="dropout")
+OF_DATA = Output(source="data")
+OF_LABELED_DATA = Output(image_axis=None, source="data")
 
 
 class View(NamedTuple):
-    """Holds what a strategy may read; an output that no strategy needs is None."""
+    """Holds what a strategy may read; an output that no strategy needs is None.
+
+    `indices`, `labels` and `cycle` are always there; `given` only where the data are embeddings. The first
+    `num_labeled` rows of what describes labeled images are valid, in the order of labeling.
+    """
 
     subset_size: int  # M
     mesh: Mesh  # the devices to spread over
-    num_labeled: int = 0  # the number of valid rows of labeled_features
+    num_labeled: int = 0
     log_probs: Annotated[jax.Array | None, Output()] = None  # [M, K]
     predicted_loss: Annotated[jax.Array | None, Output()] = None  # [M]
     features: Annotated[jax.Array | None, Output()] = None  # [M, D]
-    labeled_features: Annotated[jax.Array | None, Output(image_axis=None)] = None  # [L, D]
-    member_log_probs: Annotated[jax.Array | None, Output(image_axis=1, of_ensemble=True)] = None  # [E, M, K]
+    labeled_features: Annotated[jax.Array | None, OF_LABELED] = None  # [L, D]
+    member_log_probs: Annotated[jax.Array | None, OF_ENSEMBLE] = None  # [E, M, K]
+    dropout_classes: Annotated[jax.Array | None, OF_DROPOUT] = None  # of S samples, [M, S] int32
+    indices: Annotated[np.ndarray | None, OF_DATA] = None  # of the images in the data set, [M] int32
+    labels: Annotated[np.ndarray | None, OF_LABELED_DATA] = None  # -1 in rows that are not valid, [L] int32
+    given: Annotated[jax.Array | None, OF_DATA] = None  # embeddings as the file holds them, [M, D] float32
+    given_labeled: Annotated[jax.Array | None, OF_LABELED_DATA] = None  # [L, D]
+    cycle: int = 1  # the selecting one, from 1
+    space: str = "model"  # of the features that a strategy sees: "model", or "given" in their place
 
 
 OUTPUTS: dict[str, Output] = {
@@ -42,8 +62,12 @@ OUTPUTS: dict[str, Output] = {
     for name, hint in get_type_hints(View, include_extras=True).items()
     if hasattr(hint, "__metadata__")
 }
-OF_ANY_MODEL = frozenset(OUTPUTS)
-OF_ONE_MODEL = frozenset(name for name, output in OUTPUTS.items() if not output.of_ensemble)
+GIVEN = {"features": "given", "labeled_features": "given_labeled"}  # what config.space = "given" sees
+
+
+def outputs_from(*sources: str) -> frozenset[str]:
+    """Returns the names of a view's outputs from some of "model", "dropout", "ensemble" and "data"."""
+    return frozenset(name for name, output in OUTPUTS.items() if output.source in sources)
 
 
 class Selection(NamedTuple):
@@ -60,11 +84,18 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 NO_SCORES = np.empty(0, np.float32)
 
 
-def needs(*outputs: str) -> Callable[[Function], Function]:
-    """Declares the outputs of a view that a strategy reads; others need not be computed."""
+def needs(*outputs: str, space: str = "") -> Callable[[Function], Function]:
+    """Declares the outputs of a view that a strategy reads; others need not be computed.
+
+    Args:
+      outputs: their names.
+      space: "model" where the features must be those under the model's last layer, whatever
+        config.space says.
+    """
 
     def declare(function: Function) -> Function:
         setattr(function, "needs", frozenset(outputs))  # noqa: B010 (a function has no such attribute)
+        setattr(function, "space", space)  # noqa: B010
         return function
 
     return declare
@@ -94,7 +125,8 @@ def restricted(view: View, positions: np.ndarray) -> View:
     for name, output in OUTPUTS.items():
         values = getattr(view, name)
         if values is not None and output.image_axis is not None:
-            outputs[name] = jnp.take(values, positions, axis=output.image_axis)
+            take = np.take if isinstance(values, np.ndarray) else jnp.take
+            outputs[name] = take(values, positions, axis=output.image_axis)
     return view._replace(subset_size=len(positions), **outputs)
 
 
@@ -149,11 +181,19 @@ def features_of(view: View) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       ValueError: if a feature is not finite.
     """
-    features, labeled = np.asarray(view.features), np.asarray(view.labeled_features)[: view.num_labeled]
-    for values in (features, labeled):
-        if not np.isfinite(values).all():
-            raise ValueError("features hold a value that is not finite")
-    return features, labeled
+    return finite(view.features), finite(np.asarray(view.labeled_features)[: view.num_labeled])
+
+
+def finite(features: Any) -> np.ndarray:
+    """Returns features on the host.
+
+    Raises:
+      ValueError: if one is not finite.
+    """
+    values = np.asarray(features)
+    if not np.isfinite(values).all():
+        raise ValueError("features hold a value that is not finite")
+    return values
 
 
 def of_unit_length(features: np.ndarray) -> np.ndarray:

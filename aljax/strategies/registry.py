@@ -16,14 +16,20 @@ from aljax import registry
 from aljax.errors import InvalidInputError, RunError
 from aljax.scoring import LOGARITHM, Scale
 from aljax.strategies.badge import badge
-from aljax.strategies.base import OF_ANY_MODEL, OF_ONE_MODEL, Selection, Strategy, View, checked
+from aljax.strategies.base import GIVEN, OUTPUTS, Selection, Strategy, View, checked, outputs_from
+from aljax.strategies.batchbald import batchbald
+from aljax.strategies.cluster_margin import cluster_margin
 from aljax.strategies.committee import bald, vote_entropy
 from aljax.strategies.core_set import core_set, core_set_cosine
+from aljax.strategies.dropquery import dropquery
 from aljax.strategies.learning_loss import learning_loss
+from aljax.strategies.maxherding import maxherding
+from aljax.strategies.powerbald import powerbald
 from aljax.strategies.probcover import probcover
 from aljax.strategies.random import random
 from aljax.strategies.robust_core_set import robust_core_set
 from aljax.strategies.typiclust import typiclust
+from aljax.strategies.uherding import uherding
 from aljax.strategies.uncertainty import entropy, least_confidence, margin
 
 STRATEGIES: dict[str, Strategy] = {
@@ -34,12 +40,18 @@ STRATEGIES: dict[str, Strategy] = {
     "learning_loss": learning_loss,
     "bald": bald,
     "vote_entropy": vote_entropy,
+    "powerbald": powerbald,
+    "batchbald": batchbald,
     "core_set": core_set,
     "core_set_cosine": core_set_cosine,
     "robust_core_set": robust_core_set,
     "badge": badge,
     "typiclust": typiclust,
     "probcover": probcover,
+    "maxherding": maxherding,
+    "uherding": uherding,
+    "dropquery": dropquery,
+    "cluster_margin": cluster_margin,
 }
 PARAMETERS = ("key", "view", "budget")
 
@@ -57,17 +69,24 @@ def find(name: str, field: str = "strategy", others: str = "") -> Strategy:
         needs an output that a view does not have.
     """
     strategy = registry.find(name, STRATEGIES, field, PARAMETERS, others)
-    unknown = sorted(needs_of(strategy) - OF_ANY_MODEL)
+    unknown = sorted(needs_of(strategy) - OUTPUTS.keys())
     if unknown:
         raise InvalidInputError(
-            f"{field}={name!r}: it needs {', '.join(unknown)}; accepted: {', '.join(sorted(OF_ANY_MODEL))}"
+            f"{field}={name!r}: it needs {', '.join(unknown)}; accepted: {', '.join(sorted(OUTPUTS))}"
         )
     return strategy
 
 
-def needs_of(strategy: Strategy) -> frozenset[str]:
-    """Returns the outputs that a strategy reads; all those of one model if it does not declare them."""
-    return getattr(strategy, "needs", OF_ONE_MODEL)
+def needs_of(strategy: Strategy, space: str = "model") -> frozenset[str]:
+    """Returns the outputs that a strategy reads; all those of one model if it does not declare them.
+
+    In the space "given" it reads the given embeddings in place of the features, but for a strategy that
+    declares the model's space.
+    """
+    names = getattr(strategy, "needs", outputs_from("model"))
+    if space == "given" and getattr(strategy, "space", "") != "model":
+        return frozenset(GIVEN.get(name, name) for name in names)
+    return names
 
 
 def scale_of(strategy: Strategy) -> Scale | None:
@@ -121,11 +140,12 @@ def check(config: Mapping[str, Any]) -> None:
         named.append(("config.acquire", config["acquire"], f"{', '.join(roles)}, or "))
     named += [("config.compare", name, "") for name in config["compare"]]
     for field, name, others in named:
-        if needs_of(find(name, field, others)) - OF_ONE_MODEL and config["ensemble"] < 2:
+        if needs_of(find(name, field, others)) & outputs_from("ensemble") and config["ensemble"] < 2:
             raise InvalidInputError(
                 f"config.ensemble={config['ensemble']}: accepted: at least 2, as {field}={name!r} asks "
                 "several models"
             )
+    _check_initial(config)
     if config["scenario"] == "stream" and scale_of(find(config["uncertainty"])) is None:
         scored = ", ".join(name for name, strategy in STRATEGIES.items() if scale_of(strategy))
         raise InvalidInputError(
@@ -134,13 +154,28 @@ def check(config: Mapping[str, Any]) -> None:
         )
 
 
+def _check_initial(config: Mapping[str, Any]) -> None:
+    """Raises InvalidInputError if the strategy of cycle 1 needs a model, or embeddings that there are not."""
+    name = config["initial"]["strategy"]
+    field = f"config.initial.strategy={name!r}"
+    of_data = outputs_from("data")
+    needed = needs_of(find(name, "config.initial.strategy"), "given")
+    if of_model := sorted(needed - of_data):
+        others = [name for name, strategy in STRATEGIES.items() if needs_of(strategy, "given") <= of_data]
+        raise InvalidInputError(
+            f"{field}: needs {', '.join(of_model)} of a model; accepted: {', '.join(others)}, or your own"
+        )
+    if needed & {*GIVEN.values()} and config["dataset"]["source"] != "embeddings":
+        raise InvalidInputError(f"{field}: accepted: 'random', or with config.dataset.source='embeddings'")
+
+
 def select(name: str, key: jax.Array, view: View, budget: int) -> Selection:
     """Lets a strategy choose, and checks what it chose.
 
     Args:
       name: as for `find`.
       key: a key.
-      view: the sub-pool, with the outputs that the strategy needs.
+      view: the sub-pool, with the outputs that the strategy needs in the view's space.
       budget: how many to choose, B.
 
     Returns:
@@ -151,9 +186,12 @@ def select(name: str, key: jax.Array, view: View, budget: int) -> Selection:
       RunError: if the strategy raises, or returns anything else than a selection.
     """
     strategy = find(name)
-    absent = [output for output in sorted(needs_of(strategy)) if getattr(view, output) is None]
+    needed = needs_of(strategy, view.space)
+    absent = [output for output in sorted(needed) if getattr(view, output) is None]
     if absent:
         raise RunError(f"strategy {name!r} needs {', '.join(absent)}, which there is not")
+    if needed != needs_of(strategy):
+        view = view._replace(features=view.given, labeled_features=view.given_labeled)
     expected = ValueError if name in STRATEGIES else (Exception, SystemExit)
     try:
         answer = strategy(key, view, budget)

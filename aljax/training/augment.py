@@ -1,6 +1,6 @@
 """Augmentation and standardization of images, before a network sees them.
 
-Shapes: H x W pixels, C channels.
+Shapes: H x W pixels, C channels, D features of embeddings.
 """
 
 import jax
@@ -10,15 +10,19 @@ import jax.numpy as jnp
 def augment(key: jax.Array, image: jax.Array, pad: int, flip: bool) -> jax.Array:
     """Returns a random crop of one image, padded by `pad` black pixels, and mirrored half of the time.
 
+    An embedding has no pixels to move, and stays as it is.
+
     Args:
       key: a key.
-      image: [H, W, C].
+      image: [H, W, C], or an embedding [D].
       pad: pixels on each side; 0 leaves the image where it is.
       flip: whether to mirror it left to right half of the time.
 
     Returns:
-      An image like it, [H, W, C].
+      An image like it.
     """
+    if image.ndim == 1:
+        return image
     crop_key, flip_key = jax.random.split(key)
     if pad:
         corner = jax.random.randint(crop_key, (2,), 0, 2 * pad + 1)
@@ -30,5 +34,5 @@ def augment(key: jax.Array, image: jax.Array, pad: int, flip: bool) -> jax.Array
 
 
 def standardize(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
-    """Maps images [..., C] uint8 to float32 of about zero mean and unit variance per channel [C]."""
+    """Maps images [..., C] or embeddings [..., D] to float32 of about zero mean and unit variance."""
     return (images.astype(jnp.float32) - mean) / std

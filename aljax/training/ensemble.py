@@ -20,15 +20,13 @@ from aljax.training.step import EpochMetrics, Examples, Networks, TrainState
 
 
 @partial(jax.jit, static_argnames=("networks", "recipe", "image_shape"))
-def fresh(
-    keys: jax.Array, *, networks: Networks, recipe: Recipe, image_shape: tuple[int, int, int]
-) -> TrainState:
+def fresh(keys: jax.Array, *, networks: Networks, recipe: Recipe, image_shape: tuple[int, ...]) -> TrainState:
     """Draws fresh weights, each member's from its own key.
 
     Args:
       keys: [E].
       networks, recipe: the modules and their hyperparameters.
-      image_shape: (H, W, C) of the images.
+      image_shape: (H, W, C) of the images, or (D,) of embeddings.
 
     Returns:
       The state, each of its arrays [E, ...].

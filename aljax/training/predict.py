@@ -1,7 +1,7 @@
 """Predictions of trained networks: of a data set or a sub-pool, by one model or all of an ensemble.
 
 Shapes: N images in the dataset, K classes, D features, E models of an ensemble, M images of a sub-pool,
-L the most images ever labeled.
+L the most images ever labeled, S samples of dropout.
 """
 
 from collections.abc import Collection
@@ -13,11 +13,13 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 from aljax.models.layers import pooled
+from aljax.training import dropout
 from aljax.training.augment import standardize
 from aljax.training.ensemble import first
 from aljax.training.step import Examples, Networks, TrainState
 
 OUTPUTS = ("log_probs", "predicted_loss", "features")  # [n, K], [n] and [n, D]
+OF_DROPOUT = "dropout_classes"  # [n, S]
 
 
 def predict(
@@ -30,6 +32,7 @@ def predict(
     wanted: Collection[str],
     chunk: int,
     sharding: NamedSharding,
+    key: jax.Array | None = None,
 ) -> dict[str, jax.Array]:
     """Returns what the networks predict of many images, in evaluation mode and without augmentation.
 
@@ -40,9 +43,10 @@ def predict(
       count: how many of them matter, a scalar; the outputs of later ones are unspecified,
         and whole chunks of them cost nothing.
       networks: the modules.
-      wanted: which of `OUTPUTS`; nothing else is computed.
+      wanted: which of `OUTPUTS` and `OF_DROPOUT`; nothing else is computed.
       chunk: images in one pass, a multiple of the number of devices.
       sharding: over which devices a chunk is spread.
+      key: for `OF_DROPOUT`; each image has its own of it.
 
     Returns:
       What is wanted, by name.
@@ -55,9 +59,16 @@ def predict(
         batch = jax.lax.with_sharding_constraint(batch, sharding)
         images = standardize(examples.images[batch], examples.mean, examples.std)
         variables = {"params": state.params["backbone"], "batch_stats": state.batch_stats}
-        logits, stages = networks.backbone.apply(variables, images, train=False)
+        outputs = {}
+        if OF_DROPOUT in wanted:
+            assert key is not None
+            keys = jax.vmap(partial(jax.random.fold_in, key))(batch)
+            (logits, stages), outputs[OF_DROPOUT] = dropout.apply(networks.backbone, variables, images, keys)
+        else:
+            logits, stages = networks.backbone.apply(variables, images, train=False)
         predicted = networks.predictor.apply({"params": state.params["predictor"]}, stages)
-        outputs = dict(zip(OUTPUTS, (jax.nn.log_softmax(logits), predicted, pooled(stages[-1])), strict=True))
+        values = jax.nn.log_softmax(logits), predicted, pooled(stages[-1])
+        outputs |= dict(zip(OUTPUTS, values, strict=True))
         return {name: outputs[name] for name in wanted}
 
     def body(i, outputs):
@@ -107,6 +118,7 @@ def outputs_of(
     subset: jax.Array,
     labeled: jax.Array,
     num_labeled: jax.Array,
+    key: jax.Array | None = None,
     *,
     networks: Networks,
     wanted: frozenset[str],
@@ -121,16 +133,17 @@ def outputs_of(
       subset: indices of the sub-pool, [M] int32.
       labeled: indices of the labeled images, the first `num_labeled` of them valid, [L] int32.
       num_labeled: a scalar.
-      networks, chunk, sharding: as in `predict`.
-      wanted: of "log_probs" [M, K], "predicted_loss" [M] and "features" [M, D] of the first
-        member, its "labeled_features" [L, D], and the "member_log_probs" [E, M, K] of all.
+      networks, chunk, sharding, key: as in `predict`.
+      wanted: of "log_probs" [M, K], "predicted_loss" [M], "features" [M, D] and "dropout_classes"
+        [M, S] of the first member, its "labeled_features" [L, D], and the "member_log_probs" [E, M, K]
+        of all.
 
     Returns:
       What is wanted, by name; nothing else is computed.
     """
-    options: Any = {"networks": networks, "chunk": chunk, "sharding": sharding}
+    options: Any = {"networks": networks, "chunk": chunk, "sharding": sharding, "key": key}
     size = subset.shape[0]
-    of_subset = [name for name in OUTPUTS if name in wanted]
+    of_subset = [name for name in (*OUTPUTS, OF_DROPOUT) if name in wanted]
     found = {}
     if "labeled_features" in wanted:
         indices, count = jnp.concatenate([subset, labeled]), size + num_labeled
@@ -151,7 +164,7 @@ def outputs_of(
 
 
 @partial(jax.jit, static_argnames=("networks", "chunk", "sharding"))
-def classes_of(
+def log_probs_of(
     state: TrainState,
     examples: Examples,
     indices: jax.Array,
@@ -161,7 +174,14 @@ def classes_of(
     chunk: int,
     sharding: NamedSharding,
 ) -> jax.Array:
-    """Returns the likeliest classes [n] of the first `count` of `indices` [n], by the first member."""
+    """Returns the log-probabilities [n, K] of the first `count` of `indices` [n], by the first member."""
     options: Any = {"networks": networks, "chunk": chunk, "sharding": sharding}
-    outputs = predict(first(state), examples, indices, count, wanted=("log_probs",), **options)
-    return outputs["log_probs"].argmax(-1)
+    return predict(first(state), examples, indices, count, wanted=("log_probs",), **options)["log_probs"]
+
+
+@partial(jax.jit, static_argnames=("networks", "chunk", "sharding"))
+def classes_of(
+    state: TrainState, examples: Examples, indices: jax.Array, count: jax.Array, **options: Any
+) -> jax.Array:
+    """Returns the likeliest classes [n] of the first `count` of `indices` [n]; see `log_probs_of`."""
+    return log_probs_of(state, examples, indices, count, **options).argmax(-1)

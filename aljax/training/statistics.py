@@ -49,7 +49,7 @@ def recomputed(
             batch = labeled[jax.lax.dynamic_index_in_dim(order, i, keepdims=False)]
             batch = jax.lax.with_sharding_constraint(batch, sharding)
             images = standardize(examples.images[batch], examples.mean, examples.std)
-            own = _of_batch(member, images, networks)
+            own = _of_batch(member, images, jax.random.fold_in(key, i), networks)
             squares = {path: own[path] ** 2 for path in own if path[-1] == "mean"}
             return jax.tree.map(jnp.add, totals, (own, squares))
 
@@ -64,7 +64,9 @@ def recomputed(
     return jax.lax.map(of_member, state)
 
 
-def _of_batch(member: TrainState, images: jax.Array, networks: Networks) -> dict[tuple[str, ...], jax.Array]:
+def _of_batch(
+    member: TrainState, images: jax.Array, key: jax.Array, networks: Networks
+) -> dict[tuple[str, ...], jax.Array]:
     """Returns mean and variance of one batch in every layer, by their paths.
 
     A layer updates its statistics s to m s + (1 - m) x, with the batch's x: from s = 0 and s = 1
@@ -74,7 +76,10 @@ def _of_batch(member: TrainState, images: jax.Array, networks: Networks) -> dict
     def started_at(value: float) -> dict[tuple[str, ...], jax.Array]:
         start = jax.tree.map(lambda leaf: jnp.full_like(leaf, value), member.batch_stats)
         variables = {"params": member.params["backbone"], "batch_stats": start}
-        _, updated = networks.backbone.apply(variables, images, train=True, mutable=["batch_stats"])
+        rngs = {"dropout": key}  # for the networks that draw
+        _, updated = networks.backbone.apply(
+            variables, images, train=True, mutable=["batch_stats"], rngs=rngs
+        )
         return flatten_dict(updated.get("batch_stats", {}))
 
     of_zero, of_one = started_at(0.0), started_at(1.0)

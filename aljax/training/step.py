@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import NamedSharding
 
@@ -21,6 +22,8 @@ from aljax import losses
 from aljax.training import optimizers, schedules
 from aljax.training.augment import augment, standardize
 from aljax.training.recipe import Recipe, share_of
+
+DROPOUT = np.uint32(2**31)  # folded into a step's key for networks that draw; no image has this number
 
 
 class Networks(NamedTuple):
@@ -33,10 +36,10 @@ class Networks(NamedTuple):
 class Examples(NamedTuple):
     """Images on the device, and what standardizes them."""
 
-    images: jax.Array  # [N, H, W, C] uint8
+    images: jax.Array  # [N, H, W, C] uint8, or embeddings [N, D] float16 or float32
     labels: jax.Array  # [N] int32
-    mean: jax.Array  # [C], in units of 0..255
-    std: jax.Array  # [C]
+    mean: jax.Array  # [C], in units of 0..255, or [D]
+    std: jax.Array  # [C] or [D]
 
 
 class TrainState(NamedTuple):
@@ -62,10 +65,8 @@ def no_metrics() -> EpochMetrics:
 
 
 @partial(jax.jit, static_argnames=("networks", "recipe", "image_shape"))
-def init(
-    key: jax.Array, *, networks: Networks, recipe: Recipe, image_shape: tuple[int, int, int]
-) -> TrainState:
-    """Draws fresh weights from `key`, for images of `image_shape` (H, W, C)."""
+def init(key: jax.Array, *, networks: Networks, recipe: Recipe, image_shape: tuple[int, ...]) -> TrainState:
+    """Draws fresh weights from `key`, for images of `image_shape` (H, W, C) or (D,)."""
     backbone_key, predictor_key = jax.random.split(key)
     image = jnp.zeros((1, *image_shape))
     variables = networks.backbone.init(backbone_key, image, train=False)
@@ -152,7 +153,7 @@ def train_step(
       state, examples, networks, recipe: as in `train_epoch`.
       batch: indices of images, [B].
       share: of the training that is behind, a scalar in [0, 1).
-      key: for the augmentation.
+      key: for the augmentation, and for dropout where a network has it.
 
     Returns:
       The state, and the metrics of this step.
@@ -169,6 +170,7 @@ def train_step(
             images,
             train=True,
             mutable=["batch_stats"],
+            rngs={"dropout": jax.random.fold_in(key, DROPOUT)},
         )
         stages = [jnp.where(detached, jax.lax.stop_gradient(stage), stage) for stage in stages]
         predicted = networks.predictor.apply({"params": params["predictor"]}, stages)

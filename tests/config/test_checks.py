@@ -27,6 +27,21 @@ REFUSALS = [
     ({"budget": 501}, "config.budget=501: accepted: less than config.subset_size=500"),
     ({"compare": ("margin",)}, "config.compare=('margin',): accepted: two or more different strategies"),
     ({"compare": ("margin", "margin")}, "different strategies, as in ('margin', 'core_set') or"),
+    (
+        {"space": "given"},
+        "config.space='given': accepted: 'model', or with config.dataset.source='embeddings'",
+    ),
+    ({"space": "pixels"}, "config.space='pixels': accepted: one of model, given"),
+    (
+        {"dataset__source": "embeddings"},
+        "config.model.name='resnet18': accepted: with embeddings, linear, mlp, or your own of inputs [B, D]",
+    ),
+    (
+        {"dataset__source": "embeddings", "model__name": "mlp", "scenario": "synthesis"},
+        "config.scenario='synthesis': accepted: pool or stream, as embeddings are no images to change",
+    ),
+    ({"initial__budget": 500}, "config.initial.budget=500: accepted: 0, or less than config.subset_size=500"),
+    ({"initial__budget": 3, "validation_folds": 4}, "config.validation_folds=4: accepted: at most config.in"),
     ({"ensemble": 0}, "config.ensemble=0: accepted: a whole number from 1"),
     ({"dataset__classes": 1}, "config.dataset.classes=1: accepted: 0, or at least 2"),
     ({"devices": 5}, "config.devices=5: accepted: a divisor of config.train.batch_size=64"),

@@ -21,7 +21,6 @@ from aljax.experiment import loop as experiment
 from aljax.experiment.monitor import Monitor
 from aljax.records import directory as records
 from aljax.records import files, selections, verify
-from aljax.report import make as report
 from aljax.scenarios import pool
 from tests.harness import results, small, start
 
@@ -92,12 +91,6 @@ def whole(cache, tmp_path_factory):
             jax.monitoring.unregister_event_duration_listener(listen)
         found[name] = workdir, dict(counts)
     return found
-
-
-@pytest.fixture
-def no_pages(monkeypatch):
-    """Spares the seconds that figures take."""
-    monkeypatch.setattr(report.Refresher, "__call__", lambda refresher: None)
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -175,7 +168,7 @@ def test_the_oracle_names_the_class_of_the_source(whole, tmp_path):
     chex.assert_trees_all_equal(np.asarray(study.train_set.labels)[:1300], real)
 
 
-def test_what_is_held_out_is_neither_trained_on_nor_made_into_others(no_pages, tmp_path, monkeypatch):
+def test_what_is_held_out_is_neither_trained_on_nor_made_into_others(tmp_path, monkeypatch):
     seen = []
     original = experiment.fit
 
@@ -198,7 +191,7 @@ def test_what_is_held_out_is_neither_trained_on_nor_made_into_others(no_pages, t
 
 
 @pytest.mark.parametrize("name", ["stream", "synthesis"])
-def test_killed_in_the_middle_it_gives_the_same_bytes(no_pages, cache, whole, tmp_path_factory, name):
+def test_killed_in_the_middle_it_gives_the_same_bytes(cache, whole, tmp_path_factory, name):
     workdir = tmp_path_factory.mktemp("killed") / name
     process = start(cache, workdir, **{"trials": 1, **FIELDS[name]})
     while process.poll() is None and not selections.path_of(workdir, 0, 2).exists():
@@ -213,7 +206,7 @@ def test_killed_in_the_middle_it_gives_the_same_bytes(no_pages, cache, whole, tm
 
 @pytest.mark.parametrize("name", FIELDS)
 @pytest.mark.parametrize("complete", [1, 2])
-def test_lost_lines_and_selections_are_made_again(no_pages, whole, tmp_path, name, complete):
+def test_lost_lines_and_selections_are_made_again(whole, tmp_path, name, complete):
     workdir = tmp_path / "run"
     shutil.copytree(whole[name][0], workdir)
     kept = (workdir / "cycles.jsonl").read_bytes().splitlines(keepends=True)[:complete]
@@ -226,7 +219,7 @@ def test_lost_lines_and_selections_are_made_again(no_pages, whole, tmp_path, nam
     assert shown(workdir) == shown(whole[name][0])
 
 
-def test_interrupted_in_a_fold_it_goes_on_with_that_fold(no_pages, whole, tmp_path, monkeypatch):
+def test_interrupted_in_a_fold_it_goes_on_with_that_fold(whole, tmp_path, monkeypatch):
     original = Monitor.epoch_done
     trained = []
 
@@ -268,7 +261,7 @@ def test_why_it_stopped_stands_in_the_summary(whole, capsys):
     assert all(-1 <= kappa <= 1 for kappa in stabilities[1:])
 
 
-def test_the_test_set_decides_nothing(no_pages, whole, tmp_path, monkeypatch):
+def test_the_test_set_decides_nothing(whole, tmp_path, monkeypatch):
     """With other labels in the test split, only what is measured on it changes."""
     original = data.load
 
@@ -302,7 +295,7 @@ def test_a_stream_that_asks_for_nothing(tmp_path, capsys):
     assert list(verify.problems(tmp_path / "run")) == []
 
 
-def test_a_stream_needs_scores(no_pages, tmp_path):
+def test_a_stream_needs_scores(tmp_path):
     for name in ("core_set", "aljax.strategies:core_set"):
         with pytest.raises(
             InvalidInputError, match=r"core_set': accepted: in a stream, one that scores each"
@@ -364,7 +357,7 @@ def test_what_is_wrong_is_said(whole, tmp_path, name, damage, message):
     assert any(message in problem for problem in problems), problems
 
 
-def test_the_study_s_own_run_says_nothing_of_all_this(no_pages, tmp_path):
+def test_the_study_s_own_run_says_nothing_of_all_this(tmp_path):
     experiment.run(one_trial(), tmp_path / "run")
     assert not {"seen", "queried", "stopped", "stability", "validation_accuracy"} & set(
         lines_of(tmp_path / "run")[1]

@@ -269,7 +269,7 @@ def test_selections_of_another_run_are_refused(small, finished, tmp_path):
 @pytest.mark.parametrize(
     ("file_limit", "status", "message"),
     [
-        (60_000, 1, r"/checkpoints/trial-00/cycle-01-\S+: could not be written \(File too large\)"),
+        (12_000, 1, r"/checkpoints/trial-00/cycle-01-\S+: could not be written \(File too large\)"),
         (2_000, 1, r"/selections/trial-00/cycle-01\.npz: could not be written \(File too large\)"),
         (
             100,

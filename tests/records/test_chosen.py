@@ -4,7 +4,8 @@ import io
 import numpy as np
 import pytest
 
-from aljax.records import chosen
+from aljax.errors import RunError
+from aljax.records import chosen, manifest
 from aljax.records.selections import Selections
 
 IDS = [f"cat/{row}.png" for row in range(20)]
@@ -99,15 +100,20 @@ def test_images_that_were_made_are_named_by_their_files():
     ]
 
 
-def test_a_list_is_written_once(tmp_path):
+def test_a_list_that_is_listed_is_replaced_by_itself_alone(tmp_path):
     path = chosen.path_of(tmp_path, 3, 12)
     assert path == tmp_path / "chosen" / "trial-03" / "cycle-12.csv"
     chosen.save(tmp_path, 3, 12, selected(), PAIR, "uncertainty", IDS)
     written = path.read_bytes()
     assert written == chosen.content(selected(), PAIR, "uncertainty", IDS)
-    before = path.stat().st_mtime_ns
+    manifest.begin(tmp_path)
+    manifest.enter(tmp_path, ["chosen/trial-03/cycle-12.csv"])
+    path.unlink()
+    with pytest.raises(RunError, match=r"cycle-12\.csv: missing or damaged, and made again it is not what"):
+        chosen.save(tmp_path, 3, 12, selected(), PAIR, "uncertainty", IDS[::-1])
+    assert not path.exists()
     chosen.save(tmp_path, 3, 12, selected(), PAIR, "uncertainty", IDS)
-    assert path.stat().st_mtime_ns == before
+    assert path.read_bytes() == written
 
 
 def test_any_name_fits_into_a_table():

@@ -73,7 +73,7 @@ def unfinished(run):
         path.write_bytes(b"".join(files.encoded(line) for line in lines if line["cycle"] == 1))
     for name in ("summary.csv", "summary.json", "pairs.csv"):
         (run / name).unlink()
-    manifest.withdraw(run)
+    manifest.begin(run)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_signal_gets_one_line_and_leaves_nothing(apart, tmp_path, number):
     process.send_signal(number)
     _, errors = process.communicate()
     assert process.returncode == 128 + number, errors
-    assert errors == "aljax: stopped; the same command begins anew\n"
+    assert errors == "aljax: stopped; nothing is lost, and the same command can be given again\n"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -40,7 +40,7 @@ def test_an_unfinished_run_is_not_wrong(run):
     for name in ("summary.json", "manifest.json"):
         assert f"{name}: there, though 3 cycles are not the whole run" in found(run)
     (run / "summary.json").unlink()
-    manifest.withdraw(run)
+    manifest.begin(run)
     half = "checkpoints/trial-04/cycle-02-attempt-0-epoch-0001-0123456789abcdef.orbax-checkpoint-tmp"
     (run / half).mkdir(parents=True)
     assert found(run) == []

@@ -33,6 +33,7 @@ def test_labels_keep_their_order():
     images = pool.label(pool.label(pool.unlabeled(9), np.array([4, 1])), np.array([8, 0]))
     assert list(images.labeled) == [4, 1, 8, 0]
     assert list(pool.padded(images, 6)) == [4, 1, 8, 0, 0, 0]
+    assert list(pool.known_labels(images, np.arange(9) + 10, 6)) == [14, 11, 18, 10, -1, -1]
 
 
 @pytest.mark.parametrize("batch", [[2, 2], [1, 4], [9], [-1]])

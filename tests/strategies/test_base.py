@@ -10,11 +10,10 @@ from aljax.runtime import mesh
 from aljax.scoring import LOGARITHM
 from aljax.strategies import Selection, View, highest, needs, scored
 from aljax.strategies.base import (
-    OF_ANY_MODEL,
-    OF_ONE_MODEL,
     OUTPUTS,
     checked,
     of_unit_length,
+    outputs_from,
     restricted,
     tie_order,
     ties_at_cut,
@@ -77,14 +76,18 @@ def test_a_batch_that_is_mostly_ties_is_noted():
 
 
 def test_a_view_declares_which_outputs_are_of_the_images():
-    assert set(View._fields) - {"subset_size", "mesh", "num_labeled"} == OF_ANY_MODEL
-    assert {"member_log_probs"} == OF_ANY_MODEL - OF_ONE_MODEL
+    assert set(View._fields) - {"subset_size", "mesh", "num_labeled", "cycle", "space"} == set(OUTPUTS)
+    assert outputs_from("ensemble") == {"member_log_probs"}
+    assert outputs_from("dropout") == {"dropout_classes"}
+    assert outputs_from("data") == {"indices", "labels", "given", "given_labeled"}
+    assert outputs_from("model", "dropout", "ensemble", "data") == set(OUTPUTS)
 
 
 def test_a_restricted_view_has_the_rows_of_some_images():
     sizes = {"log_probs": (6, 3), "predicted_loss": (6,), "features": (6, 2), "member_log_probs": (2, 6, 3)}
     values = {name: jax.random.normal(KEY, size) for name, size in sizes.items()}
-    whole = View(6, mesh.local(1, 2), 2, labeled_features=jnp.ones((4, 2)), **values)
+    values |= {"indices": np.arange(10, 16, dtype=np.int32), "given": jnp.ones((6, 3))}
+    whole = View(6, mesh.local(1, 2), 2, labeled_features=jnp.ones((4, 2)), labels=np.ones(4), **values)
     part = restricted(whole, np.array([4, 1]))
     assert part.subset_size == 2
     assert part.num_labeled == 2
@@ -92,6 +95,7 @@ def test_a_restricted_view_has_the_rows_of_some_images():
         axis = OUTPUTS[name].image_axis
         np.testing.assert_array_equal(getattr(part, name), np.take(values[name], [4, 1], axis))
     assert part.labeled_features is whole.labeled_features
+    assert part.labels is whole.labels
     assert restricted(whole._replace(features=None), np.array([0])).features is None
 
 

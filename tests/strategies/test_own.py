@@ -6,7 +6,7 @@ import pytest
 from aljax.errors import InvalidInputError, RunError
 from aljax.runtime import mesh
 from aljax.scoring import GAP, LOGARITHM
-from aljax.strategies.base import OF_ONE_MODEL, View
+from aljax.strategies.base import View, outputs_from
 from aljax.strategies.registry import digest, find, needs_of, scale_of, select
 
 KEY = jax.random.key(0)
@@ -55,7 +55,7 @@ def test_a_module_on_the_path_will_do(own, tmp_path, monkeypatch):
 
 
 def test_it_gets_what_it_needs_or_all_that_one_model_gives(own):
-    assert needs_of(find(own("def pick(key, view, budget): return [0, 1]"))) == OF_ONE_MODEL
+    assert needs_of(find(own("def pick(key, view, budget): return [0, 1]"))) == outputs_from("model")
 
 
 def test_it_may_say_what_it_needs(own):
@@ -63,6 +63,19 @@ def test_it_may_say_what_it_needs(own):
         "from aljax.strategies import needs\n@needs('features')\ndef pick(key, view, budget): return [0, 1]"
     )
     assert needs_of(find(own(text))) == {"features"}
+
+
+def test_it_may_read_what_is_known_of_the_images_and_the_cycle(own):
+    name = own(
+        "from aljax.strategies import needs\n"
+        "@needs('indices', 'labels')\n"
+        "def pick(key, view, budget):\n"
+        "    assert list(view.labels[: view.num_labeled]) == [2] and view.cycle == 3\n"
+        "    return [list(view.indices).index(10 * view.cycle), 0]"
+    )
+    known = {"indices": np.array([10, 20, 30, 40]), "labels": np.array([2, -1]), "num_labeled": 1}
+    view = View(4, mesh.local(1, 2), cycle=3, **known)
+    assert list(select(name, KEY, view, 2).chosen) == [2, 0]
 
 
 def test_it_may_score_on_a_scale_and_draw_ties_as_ours_do(own):
@@ -154,8 +167,10 @@ def test_what_cannot_be_called_is_refused_before_the_run(own, text, complaint):
 
 
 def test_a_need_that_no_view_meets_is_refused(own):
-    text = "from aljax.strategies import needs\n@needs('labels')\ndef pick(key, view, budget): return [0, 1]"
-    with pytest.raises(InvalidInputError, match=r"it needs labels; accepted: features, .*predicted_loss$"):
+    text = (
+        "from aljax.strategies import needs\n@needs('gradients')\ndef pick(key, view, budget): return [0, 1]"
+    )
+    with pytest.raises(InvalidInputError, match=r"it needs gradients; accepted: features, .*predicted_loss$"):
         find(own(text))
 
 

@@ -13,7 +13,7 @@ from aljax.config import default
 from aljax.errors import InvalidInputError, RunError
 from aljax.runtime import mesh
 from aljax.strategies import STRATEGIES, View, find, needs_of, select
-from aljax.strategies.base import OF_ANY_MODEL
+from aljax.strategies.base import outputs_from
 from aljax.strategies.registry import check, expanded, scale_of
 from tests.harness import changed
 
@@ -30,7 +30,7 @@ def of_probabilities(*rows):
 
 
 def any_view(key=KEY, subset_size=6, num_labeled=3, capacity=5):
-    keys = jax.random.split(key, 5)
+    keys = jax.random.split(key, 6)
     return view(
         subset_size,
         num_labeled=num_labeled,
@@ -39,6 +39,7 @@ def any_view(key=KEY, subset_size=6, num_labeled=3, capacity=5):
         features=jax.random.normal(keys[2], (subset_size, 2)),
         labeled_features=jax.random.normal(keys[3], (capacity, 2)),
         member_log_probs=jax.nn.log_softmax(jax.random.normal(keys[4], (2, subset_size, 3))),
+        dropout_classes=jax.random.randint(keys[5], (subset_size, 3), 0, 3),
     )
 
 
@@ -89,6 +90,43 @@ def test_core_set_ignores_rows_that_are_not_labeled_yet():
     assert list(select("core_set", KEY, given, 1).chosen) == [2]
 
 
+def test_in_the_given_space_embeddings_stand_in_place_of_features():
+    given = {"given": FAR["features"], "given_labeled": jnp.array([[0.0], [9.0]])}
+    assert list(select("core_set", KEY, view(**given, num_labeled=1, space="given"), 3).chosen) == [2, 1, 3]
+    assert needs_of(STRATEGIES["core_set"], "given") == set(given)
+    with pytest.raises(RunError, match="needs given, given_labeled, which there is not"):
+        select("core_set", KEY, view(**FAR, labeled_features=FAR["features"], space="given"), 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "complaint"),
+    [
+        ("margin", "embeddings", "'margin': needs log_probs of a model; accepted: random, core_set, "),
+        ("badge", "embeddings", "'badge': needs features, log_probs of a model; accepted: random, core"),
+        ("core_set", "embedded", "'core_set': accepted: 'random', or with config.dataset.source='embedd"),
+        ("coreset", "embeddings", "'coreset': did you mean 'core_set'"),
+    ],
+)
+def test_a_strategy_of_cycle_1_has_no_model(name, source, complaint):
+    config = changed(default().to_dict(), initial__strategy=name, dataset__source=source)
+    with pytest.raises(InvalidInputError, match=f"^config.initial.strategy={complaint}"):
+        check(config)
+
+
+def test_the_first_batch_may_be_chosen_by_embeddings():
+    for name in ("random", "core_set", "typiclust", "probcover"):
+        check(changed(default().to_dict(), initial__strategy=name, dataset__source="embeddings"))
+        given = {} if name == "random" else {"given": FAR["features"], "given_labeled": jnp.zeros((3, 1))}
+        assert len(set(select(name, KEY, view(**given, space="given"), 2).chosen)) == 2
+
+
+def test_what_works_on_the_last_layer_keeps_the_model_s_features_in_any_space():
+    assert needs_of(STRATEGIES["badge"], "given") == needs_of(STRATEGIES["badge"])
+    there = any_view()._replace(given=None, space="given")
+    same = select("badge", KEY, there, 3).chosen
+    np.testing.assert_array_equal(same, select("badge", KEY, any_view(), 3).chosen)
+
+
 def test_core_set_cosine_looks_at_angles_and_not_at_lengths():
     features = jnp.array([[9.0, 0], [0, 1], [1, 1], [5, 0.1]])
     labeled = jnp.array([[1.0, 0], [0, 7]])  # the second is not labeled yet
@@ -123,7 +161,7 @@ def test_random_is_uniform_and_needs_no_model():
 def test_every_strategy_keeps_the_contract_with_what_it_needs_and_no_more(name):
     needed = needs_of(STRATEGIES[name])
     assert needed <= set(View._fields)
-    unneeded = dict.fromkeys(OF_ANY_MODEL - needed)
+    unneeded = dict.fromkeys(outputs_from("model", "dropout", "ensemble") - needed)
     for budget in (1, 5, 6):
         given = any_view()._replace(**unneeded)
         selection = select(name, KEY, given, budget)
@@ -155,7 +193,8 @@ def test_a_name_that_is_none_is_refused_with_those_that_are():
         find("corset", field="config.diversity")
 
 
-DETERMINISTIC = sorted(set(STRATEGIES) - {"random", "badge", "typiclust", "probcover"})
+RANDOM = {"random", "powerbald", "badge", "typiclust", "probcover", "dropquery", "cluster_margin"}
+DETERMINISTIC = sorted(set(STRATEGIES) - RANDOM)
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
@@ -230,6 +269,7 @@ def test_of_images_that_are_all_alike_each_is_chosen_as_often(name):
         features=rows,
         labeled_features=rows[:2] / 2,
         member_log_probs=jnp.log(jnp.stack([rows, rows]) / 2),
+        dropout_classes=jnp.zeros((size, 3), jnp.int32),
     )
     counts = np.zeros(size)
     for seed in range(repeats):
@@ -239,7 +279,10 @@ def test_of_images_that_are_all_alike_each_is_chosen_as_often(name):
     assert scipy.stats.chi2.sf(statistic, size - 1) > 0.001
 
 
-@pytest.mark.parametrize("name", ["core_set", "robust_core_set", "badge"])
+NORMALIZED = ["maxherding", "uherding", "dropquery", "cluster_margin"]
+
+
+@pytest.mark.parametrize("name", ["core_set", "robust_core_set", "badge", *NORMALIZED])
 @pytest.mark.parametrize("scale", [1e-22, 1e19])
 def test_features_of_any_scale_select_alike(name, scale):
     given = any_view(subset_size=24)
@@ -248,7 +291,9 @@ def test_features_of_any_scale_select_alike(name, scale):
     np.testing.assert_array_equal(select(name, KEY, given._replace(**scaled), 6).chosen, expected)
 
 
-@pytest.mark.parametrize("name", ["robust_core_set", "typiclust", "probcover", "core_set", "core_set_cosine"])
+@pytest.mark.parametrize(
+    "name", ["robust_core_set", "typiclust", "probcover", "core_set", "core_set_cosine", *NORMALIZED]
+)
 def test_features_that_are_not_finite_are_refused(name):
     given_view = any_view()
     broken = given_view._replace(features=given_view.features.at[2, 1].set(jnp.nan))
@@ -296,7 +341,7 @@ def config_of(**changes):
         (
             {"scenario": "stream", "uncertainty": "core_set"},
             "config.uncertainty='core_set': accepted: in a stream, one that scores each image: random, "
-            "least_confidence, margin, entropy, learning_loss, bald, vote_entropy",
+            "least_confidence, margin, entropy, learning_loss, bald, vote_entropy, powerbald",
         ),
     ],
 )

@@ -24,6 +24,11 @@ def test_every_crop_and_mirror_image_occurs_and_no_other():
     assert len(possible) == 18
 
 
+def test_an_embedding_stays_as_it_is():
+    vector = jnp.arange(5.0)
+    np.testing.assert_array_equal(augment(jax.random.key(0), vector, 4, True), vector)
+
+
 def test_standardize():
     images = jnp.array([[[[0, 255]]]], jnp.uint8)
     result = standardize(images, jnp.array([100.0, 55.0]), jnp.array([50.0, 100.0]))

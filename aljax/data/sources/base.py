@@ -1,6 +1,7 @@
 """The interface of a source: what it is asked for, and what it returns.
 
-Shapes: N images, S x S pixels (one size for all), C channels (1 grey, 3 colour).
+Shapes: N images, S x S pixels (one size for all), C channels (1 grey, 3 colour); or D numbers, where a
+vector, an embedding, stands for each image.
 """
 
 from typing import NamedTuple
@@ -19,14 +20,24 @@ class Request(NamedTuple):
     test_split: str = "test"
     skip_unreadable: bool = False  # leaves out files that cannot be decoded, in place of refusing them
     background: int = 0  # grey level behind transparent pixels, 0 to 255
+    labels: str = ""  # a file that labels images; "": none
+    class_names: tuple[str, ...] = ()  # (): those of the labels that there are
+
+
+class File(NamedTuple):
+    """The file that holds an image."""
+
+    path: str
+    sha256: str  # of its bytes, in hexadecimal digits
 
 
 class Split(NamedTuple):
-    """Labeled images in an order that never changes."""
+    """Images in an order that never changes."""
 
-    images: np.ndarray  # [N, S, S, C] uint8
-    labels: np.ndarray  # [N] int32
+    images: np.ndarray  # [N, S, S, C] uint8, or [N, D] float16 or float32
+    labels: np.ndarray  # [N] int32; -1: unknown
     ids: tuple[str, ...]  # N names that stay the same wherever the data set is loaded
+    files: tuple[File, ...] = ()  # N, or none where a source keeps no account of them
 
 
 class LeftOut(NamedTuple):

@@ -49,7 +49,7 @@ def load_folder(request: Request) -> Dataset:
     read = [_read(listing, request, name) for listing, name in zip((train, test), names, strict=True)]
     unreadable = [left_out for _, of_split in read for left_out in of_split]
     if unreadable and not request.skip_unreadable:
-        raise InvalidInputError(_complaint(root, unreadable, sum(len(split.labels) for split, _ in read)))
+        raise InvalidInputError(complaint(root, unreadable, sum(len(split.labels) for split, _ in read)))
     left_out = (*train.left_out, *test.left_out, *unreadable)
     return Dataset(read[0][0], read[1][0], tuple(train.files), left_out)
 
@@ -74,7 +74,7 @@ def listed(root: Path, split: str) -> Listing:
         if entry.name.startswith("."):
             found = [(entry.path, "hidden")]
         elif entry.is_dir():
-            found = _walk(entry.path, ())
+            found = walk(entry.path)
             of_class = files.setdefault(printable(entry.name), of_class)
         for path, reason in found:
             id = printable(f"{Path(split).as_posix()}/{path[len(str(top)) + 1 :]}")
@@ -115,7 +115,7 @@ def _entries(place: str | Path) -> list[os.DirEntry[str]]:
         raise InvalidInputError(f"{place}: {error.strerror}; accepted: a folder that can be read") from error
 
 
-def _walk(place: str, above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def walk(place: str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
     """Yields every file below a folder, links followed, and the reason to leave it out or ""."""
     above = (*above, os.path.realpath(place))
     for entry in _entries(place):
@@ -124,8 +124,10 @@ def _walk(place: str, above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         elif entry.is_dir():
             if os.path.realpath(entry.path) in above:
                 yield entry.path, "a link to a folder that it lies in"
+            elif os.path.exists(os.path.join(entry.path, "cycles.jsonl")):
+                yield entry.path, "a run directory"
             else:
-                yield from _walk(entry.path, above)
+                yield from walk(entry.path, above)
         elif Path(entry.name).suffix.lower() in images.suffixes():
             yield entry.path, ""
         else:
@@ -143,7 +145,8 @@ def _read(listing: Listing, request: Request, title: str) -> tuple[Split, list[L
     return split, [LeftOut(ids[row], f"unreadable: {reason}") for row, reason in reasons.items()]
 
 
-def _complaint(root: Path, unreadable: list[LeftOut], readable: int) -> str:
+def complaint(root: Path, unreadable: list[LeftOut], readable: int) -> str:
+    """Returns what to say of images that cannot be read, beside so many `readable` ones."""
     named = ", ".join(
         f"{file} ({reason.removeprefix('unreadable: ')})" for file, reason in unreadable[:NAMED]
     )

@@ -1,0 +1,32 @@
+"""Predicts the class of every image of a folder: aljax predict."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from aljax.cli.guard import Parser, guarded, say
+
+DESCRIPTION = "Predicts the class of every image of a folder with the model of a run."
+STATUS = """The table has the columns file, label and probability, and one for each class by its name.
+Exit status: 0 done, 1 it could not be written, 2 there is no model, or no image that can be read."""
+
+
+@guarded
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status."""
+    parser = Parser(prog="aljax predict", description=DESCRIPTION, epilog=STATUS)
+    parser.add_argument("run_dir", type=Path, help="the run directory")
+    parser.add_argument("dir", type=Path, nargs="?", help="the folder of images (default: that of the run)")
+    parser.add_argument("--out", type=Path, required=True, help="the CSV file to write")
+    given = parser.parse_args(arguments)
+    from aljax.experiment import saved
+    from aljax.records import files, stored_config
+
+    workdir = given.run_dir.expanduser()
+    model = saved.load(workdir)
+    folder = given.dir or Path(stored_config.flat(workdir / "config.json")["dataset.data_dir"])
+    content, count, unreadable = saved.table(model, folder.expanduser())
+    files.write(given.out.expanduser(), content)
+    print(f"{given.out}: {count:,} images")
+    for file, reason in unreadable:
+        say(f"{file}: left out ({reason})", 0)
+    return 0

@@ -1,0 +1,30 @@
+"""A folder of photographs that you label yourself: aljax asks, you answer, the same run goes on.
+
+Run it with `python launch.py --config=configs/label.py --config.dataset.data_dir=PHOTOS
+--config.dataset.class_names="('cat','dog')"`, or `aljax label PHOTOS --classes cat,dog`; docs/label.md
+goes through it. What differs from configs/cifar10.py stands here.
+"""
+
+from ml_collections import ConfigDict
+
+from aljax.config import study
+
+
+def get_config() -> ConfigDict:
+    config = study("cifar10")
+    config.oracle = "page"  # who answers: page, files or label_studio
+    config.trials = 1  # one person labels once
+    config.budget = 50  # questions in each cycle
+    config.uncertainty = "margin"  # with few labels surer than a predicted loss
+    config.validation_fraction = 0.2  # of each batch, drawn at random: judges the models without a test set
+    config.dataset.source = "unlabeled"  # images at any depth of a folder
+    config.dataset.name = "photographs"  # any name
+    config.dataset.skip_unreadable = True  # what cannot be decoded is listed in left_out.csv
+    config.model.width = 16  # channels of the first stage; a cycle takes about a minute on two CPU cores
+    config.train.epochs = 1  # min_steps says how long a training is
+    config.train.min_steps = 400  # steps in each cycle, however many labels there are
+    config.train.batch_size = 32  # images
+    config.train.learning_rate = 0.05  # at its highest
+    config.train.schedule = "one_cycle"  # up in a straight line, and in another down to 0
+    config.train.warmup = 0.2  # share of the training in which the rate rises
+    return config

@@ -1,0 +1,343 @@
+"""Runs that people label, from unlabeled images to predictions, without a person."""
+
+import contextlib
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import aljax
+from aljax import cli
+from aljax.errors import InvalidInputError
+from aljax.experiment import people, review
+from aljax.oracles import Question, Session, Waiting
+from aljax.oracles import files as by_files
+from aljax.oracles.dataset import answering
+from aljax.records import files, inventory, journal, selections, verify
+from aljax.report import people as reported
+from tests.harness import config_of
+
+CLASSES = ("red", "green", "blue")
+NETWORK = """
+import flax.linen as nn
+
+class Colours(nn.Module):
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, images, train):
+        means = images.mean(axis=(1, 2))
+        return nn.Dense(self.num_classes)(means), (means,)
+
+def build(num_classes, config):
+    return Colours(num_classes)
+"""
+
+
+def photograph(root, number, kind=None):
+    """Makes an image of 8x8 pixels that is unlike every other; returns its name and its class."""
+    rng = np.random.default_rng(number)
+    kind = number % 3 if kind is None else kind
+    pixels = rng.integers(0, 90, (8, 8, 3))
+    pixels[..., kind] += 100
+    path = root / f"roll {number % 2}" / f"bild-ä{number:03d}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return path.relative_to(root).as_posix(), CLASSES[kind % 3]
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    path = tmp_path_factory.mktemp("network") / "colours.py"
+    path.write_text(NETWORK)
+    return f"{path}:build"
+
+
+@pytest.fixture
+def config(network, tmp_path):
+    """Returns the config of a tiny run on `tmp_path`/photos, with other fields by their dotted names."""
+
+    def of(**fields):
+        settings = {
+            "dataset__data_dir": str(tmp_path / "photos"),
+            "dataset__class_names": CLASSES,
+            "dataset__image_size": 8,
+            "model__name": network,
+            "train__batch_size": 8,
+            "train__min_steps": 20,
+            "train__pad": 1,
+            "budget": 10,
+            "subset_size": 15,
+            "cycles": 2,
+        }
+        return config_of("label", **{**settings, **fields})
+
+    return of
+
+
+@pytest.fixture
+def truth(tmp_path):
+    """Makes 60 photographs; returns their classes by name."""
+    return dict(photograph(tmp_path / "photos", number) for number in range(60))
+
+
+def lines_of(workdir):
+    return files.read_lines(workdir / "cycles.jsonl")[0]
+
+
+def asked_in(workdir, cycle):
+    return selections.asked(selections.load(selections.path_of(workdir, 0, cycle)))
+
+
+def rows_of(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def labels_of(workdir):
+    return reported.load(workdir).of("train", "judge")
+
+
+def halting(oracle, after):
+    """Returns an oracle that answers the first `after` questions of a batch and is then killed."""
+
+    @contextlib.contextmanager
+    def killed(setting):
+        with oracle(setting) as session:
+
+            def ask(batch):
+                session.ask(batch._replace(questions=batch.questions[:after]))
+                raise KeyboardInterrupt
+
+            yield Session(ask, session.report)
+
+    return killed
+
+
+def test_from_unlabeled_images_to_predictions(config, truth, tmp_path, capsys):
+    run = tmp_path / "run"
+    people.run(config(cycles=3), run, answering(truth))
+    lines = lines_of(run)
+    assert [line["labeled"] for line in lines] == [10, 20, 30]
+    assert lines[0]["uncertainty"] == "random"
+    assert (lines[2]["uncertainty"], lines[2]["diversity"]) == ("margin", "core_set")
+    assert all(-1 <= line["C"] <= 1 for line in lines)
+    assert [line["judged"] for line in lines] == [2, 4, 6]
+    low, high = lines[2]["interval"]
+    assert low < lines[2]["accuracy"] <= high
+    answers = journal.read(run)
+    assert len({one.file for one in answers}) == len(answers) == 30
+    assert labels_of(run) == {one.file: truth[one.file] for one in answers}
+    assert list(verify.problems(run)) == []
+    assert "The answers" in (run / "report.html").read_text()
+
+    out = tmp_path / "predicted.csv"
+    assert cli.main(["predict", str(run), "--out", str(out)]) == 0
+    rows = rows_of(out)
+    assert list(rows[0]) == ["file", "label", "probability", *CLASSES]
+    assert np.mean([row["label"] == truth[row["file"]] for row in rows]) > 0.8
+    assert {row["file"] for row in rows} == truth.keys()
+    for row in rows[:5]:
+        assert float(row["probability"]) == max(float(row[name]) for name in CLASSES)
+
+    model = aljax.load(run)
+    probabilities = model.predict([tmp_path / "photos" / row["file"] for row in rows])
+    assert [model.class_names[best] for best in probabilities.argmax(1)] == [row["label"] for row in rows]
+
+    capsys.readouterr()
+    assert cli.main(["status", str(run)]) == 0
+    shown = capsys.readouterr().out
+    assert "3 of 3 cycles; 30 of 60 images have a label" in shown
+    assert "on 6 images that no model was trained on" in shown
+
+
+def test_the_images_that_judge_are_drawn_by_content_and_never_trained_on(config, truth, tmp_path):
+    people.run(config(), tmp_path / "run", answering(truth))
+    splits = {image.file: image.split for image in inventory.read(tmp_path / "run")}
+    assert 0 < list(splits.values()).count("judge") < 30
+    for cycle in (1, 2):
+        chosen = selections.load(selections.path_of(tmp_path / "run", 0, cycle))
+        named = chosen.details["files"].tolist()
+        sub_pool, random = named[: len(chosen.subset)], named[len(chosen.subset) :]
+        assert {splits[file] for file in sub_pool} == {"train"}
+        assert {splits[file] for file in random} == {"judge"}
+        assert len(random) == 2
+
+
+@pytest.mark.parametrize("cycle", [1, 2])
+def test_a_run_that_was_killed_while_it_asked_goes_on_as_if_it_had_not_been(config, truth, tmp_path, cycle):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    people.run(config(), whole, answering(truth))
+    if cycle == 2:
+        people.run(config(cycles=1), killed, answering(truth))
+    with pytest.raises(KeyboardInterrupt):
+        people.run(config(), killed, halting(answering(truth), after=4))
+    assert len(journal.read(killed)) == 10 * (cycle - 1) + 4
+    with (killed / journal.NAME).open("ab") as file:
+        file.write(b'{"file": "half')  # of a line
+    people.run(config(), killed, answering(truth))
+    assert lines_of(killed) == lines_of(whole)
+    assert asked_in(killed, 2) == asked_in(whole, 2)
+
+
+def test_images_come_and_go_and_are_renamed_and_a_class_is_added(config, truth, tmp_path):
+    run, photos = tmp_path / "run", tmp_path / "photos"
+    people.run(config(cycles=1), run, answering(truth))
+    labeled = sorted(asked_in(run, 1))
+    before = labels_of(run)
+    (photos / labeled[0]).rename(photos / "renamed.png")
+    (photos / labeled[1]).unlink()
+    free = next(file for file in truth if file not in labeled)
+    (photos / free).unlink()
+    more = dict(photograph(photos, number) for number in range(60, 66))
+    truth = {**truth, **more, "renamed.png": truth[labeled[0]]}
+    truth |= dict.fromkeys(more, "violet")
+    people.run(config(cycles=3, dataset__class_names=(*CLASSES, "violet")), run, answering(truth))
+    labels = labels_of(run)
+    assert len(lines_of(run)) == 3
+    assert labels["renamed.png"] == before[labeled[0]]
+    assert not {labeled[0], labeled[1], free} & labels.keys()
+    found, _ = files.read_lines(run / inventory.CHANGES)
+    assert {(one["what"], one["name"], one["before"]) for one in found} >= {
+        ("renamed", "renamed.png", labeled[0]),
+        ("removed", "", labeled[1]),
+        ("removed", "", free),
+        *(("added", file, "") for file in more),
+    }
+    assert any(one["name"].startswith("dataset.class_names=") for one in found)
+    assert aljax.load(run).class_names == (*CLASSES, "violet")
+    assert list(verify.problems(run)) == []
+
+
+def test_a_corrected_label_counts_and_the_run_goes_on(config, truth, tmp_path):
+    run = tmp_path / "run"
+    people.run(config(cycles=1), run, answering(truth))
+    first = journal.read(run)[0]
+    other = next(name for name in CLASSES if name != first.label)
+    journal.append(run, first._replace(label=other, who="ben"), first._replace(label=first.label, who="anna"))
+    journal.append(run, first._replace(label=other, who="ben"))
+    people.run(config(), run, answering(truth))
+    assert labels_of(run)[first.file] == other
+    assert any("contradicting answers" in line and "ben" in line for line in reported.sentences(run))
+
+
+def test_skipped_images_are_not_asked_again_and_unsure_ones_may_be(config, truth, tmp_path):
+    run = tmp_path / "run"
+    known = dict(list(truth.items())[:30])  # the others are skipped
+
+    @contextlib.contextmanager
+    def unsure(setting):
+        def ask(batch):
+            for one in batch.questions:
+                kind = "label" if one.file in known else "unsure" if batch.cycle == 1 else "skip"
+                label = known.get(one.file, "")
+                given = journal.Answer(one.file, one.sha256, kind, label, batch.cycle, "", 1.0, "")
+                journal.append(setting.workdir, given)
+
+        yield Session(ask, lambda progress: None)
+
+    people.run(config(cycles=9, budget=20, subset_size=30), run, unsure)
+    lines = lines_of(run)
+    assert len(lines) < 9  # no image is left
+    kinds = [line["answers"] for line in lines]
+    assert kinds[0]["unsure"] > 0
+    assert sum(one["label"] for one in kinds) == 30
+    assert sum(one["skip"] for one in kinds) == 30
+
+
+def test_labels_that_there_are_are_used_and_a_test_set_judges(config, truth, tmp_path):
+    photos, run = tmp_path / "photos", tmp_path / "run"
+    moved = {}
+    for number, (file, label) in enumerate(truth.items()):
+        if number < 15:
+            place = f"{'train' if number < 6 else 'test'}/{label}/{number}.png"
+            (photos / place).parent.mkdir(parents=True, exist_ok=True)
+            (photos / file).rename(photos / place)
+            moved[place] = label
+    table = tmp_path / "labels.csv"
+    others = [file for file in truth if (photos / file).exists()]
+    rows = "".join(f"{file};{truth[file]}\r\n" for file in others[:3])
+    table.write_bytes(f"\ufefffile;label\r\n{rows}{others[3]};\r\n".encode())
+    people.run(config(cycles=1, dataset__labels=str(table)), run, answering(truth))
+    line = lines_of(run)[0]
+    assert (line["labeled"], line["judged"], line["asked"]) == (6 + 3 + 10, 9, 10)
+    assert not asked_in(run, 1).keys() & {*moved, *others[:3]}
+    assert {one.cycle for one in journal.read(run)} == {0, 1}
+    table.write_text(f"file,label\n{others[0]},blue\n")  # corrected, and two withdrawn
+    people.run(config(cycles=2, dataset__labels=str(table)), run, answering(truth))
+    labels = labels_of(run)
+    assert labels[others[0]] == "blue"
+    assert lines_of(run)[1]["labeled"] == 6 + 1 + 20
+
+
+def test_a_run_whose_questions_wait_ends_and_goes_on(config, truth, tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(Waiting, match=r"asked/cycle-01\.csv: fill in the column label of its 10 rows"):
+        people.run(config(oracle="files"), run)
+    path = run / "asked" / "cycle-01.csv"
+    rows = rows_of(path)
+    assert list(rows[0]) == ["file", "rank", "score", "guess", "probability", "label"]
+    assert [int(row["rank"]) for row in rows] == list(range(1, 11))
+    text = "\t".join(["label", "file", "remark"]) + "\r\n"
+    for row in reversed(rows[:8]):
+        text += f"{truth[row['file']]}\t{row['file']}\t\r\n"
+    path.write_bytes(text.encode("utf-16"))
+    with pytest.raises(Waiting, match=r"cycle-02\.csv"):
+        people.run(config(oracle="files"), run)
+    assert lines_of(run)[0]["answers"] == {"label": 8, "skip": 0, "unsure": 0}
+    assert not set(asked_in(run, 2)) & {row["file"] for row in rows[:8]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"dataset__class_names": ()}, r"config\.dataset\.class_names=\(\): accepted: at least two names"),
+        (
+            {"dataset__class_names": ("a/b", "c")},
+            r"class_names: 'a/b'; accepted: names that a folder can",
+        ),
+        ({"dataset__class_names": ("skip", "c")}, r"'skip'; accepted: .* none of them skip or unsure"),
+        ({"dataset__data_dir": "nowhere"}, r"config\.dataset\.data_dir='nowhere': accepted: a folder"),
+        ({"dataset__labels": "no.csv"}, r"config\.dataset\.labels='no\.csv': No such file"),
+        ({"trials": 2}, r"config\.trials=2: accepted: 1 with config\.oracle="),
+        ({"oracle": "pages"}, r"config\.oracle='pages': did you mean 'page'\?"),
+        ({"dataset__source": "embedded", "dataset__name": "digits"}, r"accepted with config\.oracle="),
+    ],
+)
+def test_what_cannot_be_labeled_is_refused_in_one_line(config, truth, tmp_path, fields, reason):
+    with pytest.raises(InvalidInputError, match=reason):
+        people.run(config(**fields), tmp_path / "run", None if "oracle" in fields else answering(truth))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_does_nothing_but_take_in_corrections(config, truth, tmp_path):
+    run = tmp_path / "run"
+    people.run(config(), run, answering(truth))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
+    people.run(config(), run, answering(truth))
+    assert {path: path.read_bytes() for path in before} == before
+    found = review.doubted(run)
+    wrong, label = next(iter(labels_of(run).items()))
+    other = next(name for name in CLASSES if name != label)
+    path = by_files.write_review(run, [*found, (question_of(run, wrong), label)])
+    path.write_text(f"{path.read_text().splitlines()[0]}\n{wrong},,,,,{other}\n")
+    people.run(config(), run, answering(truth))
+    assert labels_of(run)[wrong] == other
+    assert (run / "model.npz").read_bytes() != before[run / "model.npz"]
+    assert list(verify.problems(run)) == []
+
+
+def question_of(workdir, file):
+    (image,) = (one for one in inventory.read(workdir) if one.file == file)
+    return Question(file, workdir / file, image.sha256, 1, 0.0, "", 0.0, "review")
+
+
+def test_a_wrong_answer_is_doubted(config, truth, tmp_path):
+    run = tmp_path / "run"
+    people.run(config(budget=20, subset_size=30), run, answering(truth))
+    first = next(one for one in journal.read(run) if one.file in labels_of(run))
+    other = next(name for name in CLASSES if name != first.label)
+    journal.append(run, first._replace(label=other))
+    (doubted, label), *_ = review.doubted(run)
+    assert (doubted.file, label, doubted.guess) == (first.file, other, first.label)
