@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aljax import metrics
-from aljax.config import check
+from aljax.config import check, fields
 from aljax.errors import InvalidInputError
 from tests.harness import small
 
@@ -72,6 +72,7 @@ def test_what_has_no_images_is_unknown():
 
 
 def test_a_config_names_metrics():
+    assert fields.METRICS == metrics.NAMES
     check(small(metrics=metrics.NAMES))
     for wrong in (("eec",), ("ece", "ece"), (["ece"],)):
         with pytest.raises(

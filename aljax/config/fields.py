@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from aljax import metrics
-
+METRICS = ("balanced_accuracy", "nll", "ece", "per_class_accuracy")  # the names of aljax/metrics.py
 MOST = 2**31 - 1  # of whole numbers, which become int32 on a device
 
 
@@ -109,9 +108,9 @@ FIELDS: dict[str, Field] = {
     ),
     "metrics": Field(
         (),
-        f"of the test set, beside accuracy and loss, in each cycle: {', '.join(metrics.NAMES)}",
-        lambda value: all(one in metrics.NAMES and value.count(one) == 1 for one in value),
-        f"different ones of {', '.join(metrics.NAMES)}, as in ('ece',), or ()",
+        f"of the test set, beside accuracy and loss, in each cycle: {', '.join(METRICS)}",
+        lambda value: all(one in METRICS and value.count(one) == 1 for one in value),
+        f"different ones of {', '.join(METRICS)}, as in ('ece',), or ()",
     ),
     "shared_batches": flag(False, "whether they see the same batches; their weights differ anyway"),
     "warm_start": flag(False, "train on from the weights of the cycle before, not from fresh ones"),

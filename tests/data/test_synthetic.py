@@ -3,9 +3,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from aljax import data
 from aljax.data import synthetic
-from benchmarks import synthetic as benchmark
 
 
 @pytest.mark.parametrize(("make", "count"), [(synthetic.three_clust, 600), (synthetic.diverging_sin, 2_000)])
@@ -43,19 +41,3 @@ def test_the_sine_waves_part_and_a_line_does_nearly_all():
     nearest = KNeighborsClassifier(20).fit(drawn.train, drawn.train_labels)
     assert nearest.score(drawn.train[early], drawn.train_labels[early]) < 0.85
     assert 0.93 < nearest.score(drawn.test, drawn.test_labels) < 0.995
-
-
-def test_the_files_are_embeddings_with_their_own_split(tmp_path):
-    assert benchmark.main([f"--out={tmp_path}"]) == 0
-    drawn = synthetic.three_clust(np.random.default_rng(1))
-    request = {
-        "name": "points",
-        "data_dir": str(tmp_path / "three_clust.npz"),
-        "image_size": 8,
-        "channels": 1,
-    }
-    loaded = data.load("embeddings", **request)
-    np.testing.assert_array_equal(loaded.train.images, drawn.train)
-    np.testing.assert_array_equal(loaded.test.labels, drawn.test_labels)
-    assert loaded.class_names == ("0", "1")
-    assert (tmp_path / "diverging_sin.npz").exists()

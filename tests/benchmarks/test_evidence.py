@@ -9,7 +9,7 @@ from aljax.config import FIELDS, checks, study
 from benchmarks import evidence
 from tests.harness import make_run
 
-DOCS = (Path(__file__).parents[1] / "docs" / "evidence.md").read_text()
+DOCS = (Path(__file__).parents[2] / "docs" / "evidence.md").read_text()
 
 
 @pytest.mark.parametrize("name", evidence.SETTINGS)
