@@ -125,7 +125,7 @@ FIELDS: dict[str, Field] = {
     "devices": whole(0, "devices to spread over; 0: all (of a CPU's cores, as many as pay)"),
     "checkpoint_minutes": real(10, "minutes of training between checkpoints inside a cycle"),
     "dataset.source": name(
-        "embedded", "embedded (in scikit-learn), tfds, folder, unlabeled (a folder) or embeddings"
+        "embedded", "embedded (in a package), tfds, folder, unlabeled (a folder) or embeddings"
     ),
     "dataset.name": name("digits", "as its source calls it; for a folder, as you do"),
     "dataset.data_dir": text("", "where it lies, of embeddings the file; for tfds, empty is its own default"),
