@@ -73,6 +73,7 @@ def view_of(problem: Problem) -> View:
         features=jax.device_put(features[: problem.pool]),
         labeled_features=jax.device_put(features[problem.pool :]),
         member_log_probs=members,
+        num_classes=CLASSES,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+SHARED = ("tests.harness", "tests.networks")  # what tests have in common
 FRAMEWORKS = {"jax", "numpy", "flax", "optax", "orbax", "sklearn", "matplotlib", "torch", "tensorflow"}
 
 
@@ -32,7 +33,7 @@ def test_rooms_import_only_those_below_them():
 def test_tests_do_not_import_tests_and_only_the_benchmarks_own_imports_benchmarks():
     for path in (ROOT / "tests").rglob("*.py"):
         imports = [line.split()[1] for line in path.read_text().splitlines() if line.startswith("from ")]
-        assert not any(name.startswith("tests.") and name != "tests.harness" for name in imports), path
+        assert not any(name.startswith("tests.") and name not in SHARED for name in imports), path
         if path.name != "test_benchmarks.py":
             assert not any(name.startswith("benchmarks") for name in imports), path
 

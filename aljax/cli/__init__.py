@@ -20,6 +20,7 @@ COMMANDS = {
     "verify": "checks every file of a run directory",
     "repair": "makes derived files of a run directory again, and names what is lost",
     "join": "makes one run directory of trials that ran apart",
+    "embed": "embeds the images of a folder with a pretrained network",
 }
 USAGE = "usage: aljax COMMAND [...]; aljax COMMAND --help tells more; aljax --version\n\n" + "\n".join(
     f"  {name:8} {text}" for name, text in COMMANDS.items()

@@ -51,6 +51,7 @@ def view_of(
         len(images.labeled),
         indices=subset,
         labels=pool.known_labels(images, np.asarray(study.train_set.labels), len(labeled)),
+        num_classes=len(study.class_names),
         cycle=cycle,
         space=space,
     )

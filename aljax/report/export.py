@@ -4,6 +4,7 @@ The images that judge the models are its "test" split, as those of a test set ar
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -101,7 +102,7 @@ def label_studio(workdir: Path, out: Path) -> int:
 
 def data_dir(workdir: Path) -> Path:
     """Returns the folder of images of a run."""
-    return Path(stored_config.flat(workdir / "config.json")["dataset.data_dir"]).expanduser()
+    return Path(os.path.expanduser(stored_config.flat(workdir / "config.json")["dataset.data_dir"]))
 
 
 FORMS: dict[str, Callable[[Path, Path], int]] = {

@@ -36,8 +36,9 @@ OF_LABELED_DATA = Output(image_axis=None, source="data")
 class View(NamedTuple):
     """Holds what a strategy may read; an output that no strategy needs is None.
 
-    `indices`, `labels` and `cycle` are always there; `given` only where the data are embeddings. The first
-    `num_labeled` rows of what describes labeled images are valid, in the order of labeling.
+    `indices`, `labels`, `num_classes` and `cycle` are always there; `given` only where the data are
+    embeddings. The first `num_labeled` rows of what describes labeled images are valid, in the order of
+    labeling.
     """
 
     subset_size: int  # M
@@ -53,6 +54,7 @@ class View(NamedTuple):
     labels: Annotated[np.ndarray | None, OF_LABELED_DATA] = None  # -1 in rows that are not valid, [L] int32
     given: Annotated[jax.Array | None, OF_DATA] = None  # embeddings as the file holds them, [M, D] float32
     given_labeled: Annotated[jax.Array | None, OF_LABELED_DATA] = None  # [L, D]
+    num_classes: int = 2  # K
     cycle: int = 1  # the selecting one, from 1
     space: str = "model"  # of the features that a strategy sees: "model", or "given" in their place
 

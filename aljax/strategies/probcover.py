@@ -27,21 +27,18 @@ PURITY = 0.95  # alpha of the paper
 ROWS_AT_ONCE = 256
 
 
-@needs("log_probs", "features", "labeled_features")
+@needs("features", "labeled_features")
 def probcover(key: jax.Array, view: View, budget: int) -> Selection:
     """Selects the balls that cover the most images, on features of length 1; no scores.
 
-    Of the log probabilities it reads the number of classes only. Once all images are covered, the
-    rest of the budget is drawn uniformly.
+    Once all images are covered, the rest of the budget is drawn uniformly.
 
     Source: Yehuda, Dekel, Hacohen & Weinshall, "Active Learning Through a Covering Lens", NeurIPS
     2022, with the features of the trained network instead of self-supervised ones.
     """
-    assert view.log_probs is not None
     candidates, labeled = map(of_unit_length, features_of(view))
     order = tie_order(key, view.subset_size)
-    num_classes = view.log_probs.shape[-1]
-    chosen, radius = most_covering(candidates[order], labeled, budget, num_classes, seed_of(key))
+    chosen, radius = most_covering(candidates[order], labeled, budget, view.num_classes, seed_of(key))
     rest = np.delete(np.arange(view.subset_size), chosen)[: budget - len(chosen)]  # of a random order
     note = ""
     if len(rest):

@@ -288,7 +288,7 @@ def test_cifar10_is_the_same_from_tfds_and_from_a_folder(tmp_path):
     for split, size in (("train", 50_000), ("test", 10_000)):
         seen = []
         for dataset in (a, b):
-            images, labels, ids = getattr(dataset, split)
+            images, labels, ids = getattr(dataset, split)[:3]
             assert images.shape == (size, 32, 32, 3)
             assert len(set(ids)) == size
             assert np.all(np.bincount(labels) == size // 10)
