@@ -48,9 +48,13 @@ def areas(found: Accuracies, ranking: Ranking) -> Table:
     """Returns the area under each curve, the accuracy at the last number of labels, and the mean rank."""
     many = len(found.trials)
     shown = Table(title=f"{many} trial{'s' * (many > 1)}, mean ± standard deviation")
-    last = f"accuracy % at {found.labels[-1]:,}"
-    for heading in ("labels by", "area under the curve, %", last, "mean rank of the area"):
-        shown.add_column(heading, justify="left" if heading == "labels by" else "right")
+    shown.add_column("labels by", no_wrap=True)
+    for heading in (
+        "area under the curve, %",
+        f"accuracy % at {found.labels[-1]:,}",
+        "mean rank of the area",
+    ):
+        shown.add_column(heading, justify="right")
     heights = accuracy.areas(found)
     for row in np.argsort(ranking.ranks, kind="stable"):
         spreads = [summary.spread(values.tolist()) for values in (heights[row], found.values[row, :, -1])]
@@ -61,15 +65,16 @@ def areas(found: Accuracies, ranking: Ranking) -> Table:
 
 def gaps(found: Accuracies) -> Table:
     """Returns the differences of areas to the first run, with the trials that one point would need."""
-    shown = Table(title=f"area under the curve, points of accuracy, against {found.names[0]}")
-    for heading in ("", "mean", "95 % interval", "p, paired t-test", "trials for a point"):
-        shown.add_column(heading, justify="right" if heading else "left")
-    for gap, needed in accuracy.differences(found):
+    shown = Table(title=f"area under the curve minus that of {found.names[0]}, points; paired t-test")
+    shown.add_column("labels by", no_wrap=True)
+    for heading in ("mean", "95 % interval", "p", "trials for a point"):
+        shown.add_column(heading, justify="right")
+    for name, (gap, needed) in zip(found.names[1:], accuracy.differences(found), strict=True):
         bounds = "-"
         if gap.low is not None and gap.high is not None:
             bounds = f"{100 * gap.low:+.2f} to {100 * gap.high:+.2f}"
         shown.add_row(
-            gap.text,
+            name,
             "-" if gap.mean is None else f"{100 * gap.mean:+.2f}",
             bounds,
             "-" if gap.p is None else f"{gap.p:.2g}",
@@ -82,8 +87,9 @@ def penalties(found: Accuracies) -> Table:
     """Returns the pairwise penalty matrix, and the mean of each column."""
     values = accuracy.penalties(found.values)
     shown = Table(title="share of the numbers of labels at which the row beats the column")
-    for name in ("", *found.names):
-        shown.add_column(name, justify="right" if name else "left")
+    shown.add_column(no_wrap=True)
+    for name in found.names:
+        shown.add_column(name, justify="right")
     for name, row in zip(found.names, values, strict=True):
         shown.add_row(name, *(f"{value:.2f}" for value in row), end_section=name == found.names[-1])
     others = max(1, len(found.names) - 1)

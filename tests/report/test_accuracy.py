@@ -105,7 +105,7 @@ def test_the_command_prints_tables_and_writes_figures(tmp_path, capsys):
     paths = [make_run(tmp_path / name, seed=i, acquire=name) for i, name in enumerate(names)]
     assert command.main([*map(str, paths), f"--out={tmp_path / 'out'}"]) == 0
     printed = capsys.readouterr().out
-    assert "margin minus random" in printed
+    assert "area under the curve minus that of random" in printed
     assert "Mean ranks have to be" in printed
     numbers = json.loads((tmp_path / "out" / "accuracy.json").read_text())
     assert numbers["names"] == list(names)
