@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import inspect
 import itertools
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -57,7 +58,7 @@ def find(
 
 def meant(name: str, known: Iterable[str], parameters: tuple[str, ...] = ()) -> str:
     """Returns "did you mean ...?; " for a name that is not known, or ""."""
-    if parameters and name.endswith(".py") and (path := Path(name).expanduser()).is_file():
+    if parameters and name.endswith(".py") and (path := Path(os.path.expanduser(name))).is_file():
         functions = _functions_of(path)
         return f"did you mean {f'{name}:{functions[0]}'!r}?; " if functions else ""
     close = difflib.get_close_matches(name.lower(), list(known), n=1)
@@ -76,7 +77,7 @@ def load(reference: str, parameters: tuple[str, ...]) -> Callable[..., Any]:
       ValueError: if there is no such function, or if it does not take the parameters.
     """
     place, _, name = reference.rpartition(":")
-    module = _from_file(Path(place).expanduser()) if place.endswith(".py") else _from_name(place)
+    module = _from_file(Path(os.path.expanduser(place))) if place.endswith(".py") else _from_name(place)
     function = getattr(module, name, None)
     if not callable(function):
         raise ValueError(f"{place} has no function {name}")
@@ -190,3 +191,13 @@ def _functions_of(path: Path) -> list[str]:
     except (OSError, ValueError, SyntaxError):
         return []
     return [one.name for one in statements if isinstance(one, ast.FunctionDef) and one.name[0] != "_"]
+
+
+def raised_in_own_file(error: BaseException) -> bool:
+    """Tells whether an error came out of a file that `run_file` ran, or out of what that called."""
+    own = {
+        getattr(module, "__file__", None)
+        for name, module in list(sys.modules.items())
+        if Path(name).is_absolute()
+    }
+    return any(frame.filename in own for frame in traceback.extract_tb(error.__traceback__))

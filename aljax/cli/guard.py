@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from absl import logging
@@ -45,12 +46,19 @@ def guarded(main: Main) -> Main:
             return say(str(error), 2)
         except RunError as error:
             return say(str(error), 1)
+        except KeyboardInterrupt:  # which a user's own code raised
+            return say("stopped", 130)
         except OSError as error:
             _close_output()
             where = error.filename or "standard output"
             return say(f"{where}: cannot be used ({error.strerror or error})", 1)
 
     return run
+
+
+def expanded(path: Path) -> Path:
+    """Returns a path with a user's home in place of ~; as it is, where there is no such user."""
+    return Path(os.path.expanduser(path))
 
 
 def say(text: str, status: int) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aljax.cli import signals
-from aljax.cli.guard import Parser, guarded, quiet, say
+from aljax.cli.guard import Parser, expanded, guarded, quiet, say
 
 DESCRIPTION = "Makes one run directory of trials that ran apart, as one command would have made it."
 STATUS = "Exit status: 0 done, 1 it could not be written, 2 the run directories do not go together."
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="the run directory to make: a new folder")
     parser.add_argument("run_dir", type=Path, nargs="+", help="a finished run directory")
     given = parser.parse_args(arguments)
-    out, parts = given.out.expanduser(), [path.expanduser() for path in given.run_dir]
+    out, parts = expanded(given.out), [expanded(path) for path in given.run_dir]
     from aljax.records import join
 
     made = join.unnamed(out)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aljax.cli import run
-from aljax.cli.guard import Parser, guarded
+from aljax.cli.guard import Parser, expanded, guarded
 
 DESCRIPTION = "Asks a person for the classes of images, trains on the answers, and asks again."
 STATUS = """The same command goes on. Every field of configs/label.py may follow, as --config.FIELD=VALUE.
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workdir", help="the run directory (default: runs/label)")
     given, others = parser.parse_known_args(sys.argv[1:] if arguments is None else arguments)
     fields = {
-        "dataset.data_dir": str(given.dir.expanduser().absolute()),
+        "dataset.data_dir": str(expanded(given.dir).absolute()),
         "oracle": given.oracle,
         "budget": given.budget,
     }

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from aljax.cli.guard import Parser, guarded, say
+from aljax.cli.guard import Parser, expanded, guarded, say
 
 DESCRIPTION = "Predicts the class of every image of a folder with the model of a run."
 STATUS = """The table has the columns file, label and probability, and one for each class by its name.
@@ -21,11 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from aljax.experiment import saved
     from aljax.records import files, stored_config
 
-    workdir = given.run_dir.expanduser()
+    workdir = expanded(given.run_dir)
     model = saved.load(workdir)
     folder = given.dir or Path(stored_config.flat(workdir / "config.json")["dataset.data_dir"])
-    content, count, unreadable = saved.table(model, folder.expanduser())
-    files.write(given.out.expanduser(), content)
+    content, count, unreadable = saved.table(model, expanded(folder))
+    files.write(expanded(given.out), content)
     print(f"{given.out}: {count:,} images")
     for file, reason in unreadable:
         say(f"{file}: left out ({reason})", 0)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from aljax.cli.guard import Parser, guarded, quiet
+from aljax.cli.guard import Parser, expanded, guarded, quiet
 
 DESCRIPTION = "Makes derived files again from what they were made of, and names what is lost."
 STATUS = "Exit status: 0 nothing is wrong any more, 1 a line for each problem left, 2 it is no run directory."
@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
     parser = Parser(prog="aljax repair", description=DESCRIPTION, epilog=STATUS)
     parser.add_argument("run_dir", type=Path, help="the run directory")
-    workdir = parser.parse_args(arguments).run_dir.expanduser()
+    workdir = expanded(parser.parse_args(arguments).run_dir)
     from aljax.errors import InvalidInputError
     from aljax.records import lock, repair
     from aljax.report import make

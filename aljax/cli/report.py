@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from aljax.cli.guard import Parser, guarded
+from aljax.cli.guard import Parser, expanded, guarded
 
 DESCRIPTION = "Makes the report of a run, or lays several side by side on one page."
 STATUS = "Exit status: 0 done, 1 a file could not be written, 2 a folder is no run directory."
@@ -18,12 +18,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--out", type=Path, help="the page of several runs (default: comparison.html, in this folder)"
     )
     given = parser.parse_args(arguments)
-    runs = [path.expanduser() for path in given.run_dir]
+    runs = [expanded(path) for path in given.run_dir]
     from aljax.report import make, terminal
 
     if len(runs) == 1 and given.out is None:
         make.report(runs[0], anew=True)
         terminal.show(runs[0])
     else:
-        print(make.side_by_side(runs, (given.out or Path("comparison.html")).expanduser()))
+        print(make.side_by_side(runs, expanded(given.out or Path("comparison.html"))))
     return 0

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aljax.cli import run
-from aljax.cli.guard import Parser, guarded
+from aljax.cli.guard import Parser, expanded, guarded
 
 DESCRIPTION = "Lists the answers that models trained on the other answers contradict, the surest first."
 STATUS = """The list is asked/review.csv in the run directory: correct a label there, and the command of the
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
     parser = Parser(prog="aljax review", description=DESCRIPTION, epilog=STATUS)
     parser.add_argument("run_dir", type=Path, help="the run directory")
-    workdir = parser.parse_args(arguments).run_dir.expanduser()
+    workdir = expanded(parser.parse_args(arguments).run_dir)
     return run.attempted(lambda: _review(workdir))
 
 

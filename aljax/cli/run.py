@@ -14,10 +14,10 @@ from ml_collections import ConfigDict
 
 import aljax
 from aljax import registry
-from aljax.cli.guard import guarded, say
+from aljax.cli.guard import expanded, guarded, say
 from aljax.config import FIELDS, check, flatten, studies
 from aljax.config.checks import closest, unknown
-from aljax.errors import Interrupted, InvalidInputError, RunError
+from aljax.errors import Interrupted, InvalidInputError, RunError, first_line
 
 DEFAULT = "configs/digits.py"
 HELP = ("-h", "-help", "--help", "--helpfull", "--helpshort")
@@ -32,6 +32,18 @@ Exit status: 0 done, 1 the run failed, 2 the config, the data or the workdir is 
 
 Fields, with their values in {path}:
 """
+
+# What parsing a value may raise, deep nesting and numbers without end included.
+UNPARSED = (
+    flags.Error,
+    SyntaxError,
+    ValueError,
+    KeyError,
+    TypeError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+)
 
 
 class _Value(flags.ArgumentParser):
@@ -80,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(usage(path, config))
         return 0
     check(config.to_dict())
-    workdir = Path(given["workdir"].value or Path("runs") / path.stem).expanduser()
+    workdir = expanded(Path(given["workdir"].value or Path("runs") / path.stem))
     try:
         app.run(lambda _: sys.exit(run(config, workdir)), ["launch.py"])
     except SystemExit as end:
@@ -104,6 +116,7 @@ def attempted(work: Callable[[], None]) -> int:
     package = Path(aljax.__file__).parent
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(lambda record: Path(record.pathname).is_relative_to(package))
+    from aljax.experiment import size
     from aljax.oracles import Waiting
     from aljax.runtime import compilation
 
@@ -119,6 +132,14 @@ def attempted(work: Callable[[], None]) -> int:
         return say(str(error), 1)
     except Interrupted as error:
         return say(str(error), 128 + error.signal_number)
+    except MemoryError as error:
+        return say(f"out of memory ({error}); {size.ACCEPTED}", 1)
+    except Exception as error:
+        if "RESOURCE_EXHAUSTED" in str(error):  # of a device, as JAX reports it
+            return say(f"out of memory ({first_line(error)}); {size.ACCEPTED}", 1)
+        if not registry.raised_in_own_file(error):
+            raise
+        return say(f"your own code raised {registry.complaint(error)}", 1)
     return 0
 
 
@@ -133,7 +154,7 @@ def parsed(arguments: Sequence[str]) -> flags.FlagValues:
         rest = given(["launch.py", *arguments])[1:]
     except flags.UnrecognizedFlagError as error:
         raise InvalidInputError(unrecognized(error.flagname, error.flagvalue)) from error
-    except (flags.Error, SyntaxError, ValueError, KeyError) as error:
+    except UNPARSED as error:
         raise InvalidInputError(unusable(error, arguments)) from error
     if rest:
         meant = f"did you mean --config={rest[0]}?; " if rest[0].endswith(".py") else ""
@@ -164,7 +185,7 @@ def unusable(error: Exception, arguments: Sequence[str]) -> str:
 def _parses(default: Any, value: str) -> bool:
     try:
         _Value(type(default)).parse(value)
-    except (ValueError, SyntaxError, KeyError):
+    except UNPARSED:
         return False
     return True
 

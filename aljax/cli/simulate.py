@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aljax.cli import run
-from aljax.cli.guard import Parser, guarded
+from aljax.cli.guard import Parser, expanded, guarded
 
 DESCRIPTION = "Replays the study on the labels that people gave: which strategy would have paid?"
 STATUS = "The same command goes on. Exit status: that of aljax run."
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run_dir", type=Path, help="the run directory")
     parser.add_argument("--trials", type=int, default=3, help="of each strategy (default: 3)")
     given = parser.parse_args(arguments)
-    return run.attempted(lambda: _simulate(given.run_dir.expanduser(), given.trials))
+    return run.attempted(lambda: _simulate(expanded(given.run_dir), given.trials))
 
 
 def _simulate(workdir: Path, trials: int) -> None:

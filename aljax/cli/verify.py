@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from aljax.cli.guard import Parser, guarded, quiet
+from aljax.cli.guard import Parser, expanded, guarded, quiet
 from aljax.errors import InvalidInputError
 
 DESCRIPTION = "Checks every file of a run directory, and all of them against each other."
@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
     parser = Parser(prog="aljax verify", description=DESCRIPTION, epilog=STATUS)
     parser.add_argument("run_dir", type=Path, help="the run directory")
-    workdir = parser.parse_args(arguments).run_dir.expanduser()
+    workdir = expanded(parser.parse_args(arguments).run_dir)
     if not workdir.is_dir():
         raise InvalidInputError(f"{workdir}: no such folder; accepted: a run directory")
     from aljax.records import files, manifest, verify

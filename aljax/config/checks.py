@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from aljax.config.fields import FIELDS, flatten
+from aljax.config.fields import FIELDS, Field, flatten
 from aljax.config.plan import budget_of, labeled_after
 from aljax.errors import InvalidInputError
 
@@ -27,10 +27,8 @@ def check(config: Mapping[str, Any]) -> None:
     for name, field in FIELDS.items():
         if name not in values:
             raise InvalidInputError(f"config.{name}: is missing; accepted: {field.accepted}")
-        value, kind = values[name], type(field.default)
-        of_type = type(value) is kind or (kind is float and type(value) is int)
-        if not of_type or not field.accepts(value):
-            raise invalid(name, value, field.accepted)
+        if not accepts(field, values[name]):
+            raise invalid(name, values[name], field.accepted)
     _check_selection(values)
     _check_embeddings(values)
     _check_training(values)
@@ -38,6 +36,15 @@ def check(config: Mapping[str, Any]) -> None:
     _check_stopping(values)
     if values["oracle"] != "dataset":
         _check_people(values)
+
+
+def accepts(field: Field, value: Any) -> bool:
+    """Tells whether a value is of a field's type, and one that it accepts."""
+    kind = type(field.default)
+    try:
+        return (type(value) is kind or (kind is float and type(value) is int)) and field.accepts(value)
+    except (ArithmeticError, TypeError, ValueError):  # a whole number that is no float, a strange tuple
+        return False
 
 
 def check_fits(config: Mapping[str, Any], size: int) -> None:
@@ -82,7 +89,11 @@ def closest(name: str) -> str:
 
 def invalid(name: str, value: Any, accepted: str) -> InvalidInputError:
     """Returns the error that refuses a field's value."""
-    return InvalidInputError(f"config.{name}={value!r}: accepted: {accepted}")
+    try:
+        shown = repr(value)
+    except ValueError:  # a number of thousands of digits
+        shown = f"a {type(value).__name__} too long to show"
+    return InvalidInputError(f"config.{name}={shown}: accepted: {accepted}")
 
 
 def _check_selection(values: Mapping[str, Any]) -> None:

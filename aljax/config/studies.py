@@ -1,5 +1,6 @@
 """Config files: Python with a get_config(), aljax's own in configs/ or a user's."""
 
+import os
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -28,7 +29,7 @@ def find(given: str) -> Path:
     Raises:
       InvalidInputError: if there is none.
     """
-    path = Path(given).expanduser()
+    path = Path(os.path.expanduser(given))
     if path.is_file():
         return path
     if path.parent == Path("configs") and path.suffix == ".py" and path.stem in names():
@@ -53,7 +54,7 @@ def load(path: Path) -> ConfigDict:
             raise TypeError(f"get_config() returns a {type(config).__name__}, not a ConfigDict")
     except InvalidInputError:
         raise
-    except (Exception, SystemExit) as error:  # whatever a config file, which is Python, may raise
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # whatever a file of Python may raise
         raise InvalidInputError(
             f"--config={path}: {registry.complaint(error)}; accepted: a Python file with get_config()"
         ) from error

@@ -112,7 +112,7 @@ def present(workdir: Path, found: Sequence[Labeled]) -> dict[str, str]:
 
 def data_dir(workdir: Path) -> Path:
     """Returns the folder of images of a run."""
-    return Path(stored_config.flat(workdir / "config.json")["dataset.data_dir"]).expanduser()
+    return Path(os.path.expanduser(stored_config.flat(workdir / "config.json")["dataset.data_dir"]))
 
 
 FORMS: dict[str, Callable[[Path, Path], int]] = {

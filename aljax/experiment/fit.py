@@ -1,7 +1,7 @@
 """Training the networks of one cycle, through interruptions and training that diverges."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -28,11 +28,13 @@ def fit(
     monitor: Monitor,
     before: Progress | None = None,
     part: str = "",
+    accept: Callable[[Progress], object] = lambda progress: None,
 ) -> Progress:
     """Trains on all labels of a cycle, from the cycle's newest checkpoint on where there is one.
 
     The weights are fresh; with `config.warm_start` they are those of the cycle before, and the optimizer
-    is fresh. Training that diverges begins again with other fresh weights, `config.retries` times.
+    is fresh. Training that diverges, or whose model is not accepted, begins again with other fresh weights,
+    `config.retries` times.
 
     Args:
       study: the study.
@@ -41,6 +43,7 @@ def fit(
       monitor: sees every epoch.
       before: the cycle before, if it is at hand; where it is needed and is not, it is trained again.
       part: names a training beside the main one, with keys and checkpoints of its own.
+      accept: raises NonFiniteError if a trained model is not to be used.
     """
     cycle = len(pools)
     folder = study.workdir / "checkpoints" / f"trial-{trial:02d}{part}"
@@ -48,12 +51,14 @@ def fit(
     owner = checkpoints.training(study.identity, folder, cycle, pools[-1].labeled)
     progress = checkpoints.latest(folder, owner, like=fresh)
     if progress is None and study.config["warm_start"] and cycle > 1:
-        before = before or fit(study, pools[:-1], trial, monitor)
+        before = before or fit(study, pools[:-1], trial, monitor, accept=accept)
         progress = fresh._replace(state=ensemble.restarted(before.state, recipe=study.recipe))
     progress = progress or fresh
     while True:
         try:
-            return fit_on(study, pools[-1], trial, cycle, monitor, folder, progress, part)
+            trained = fit_on(study, pools[-1], trial, cycle, monitor, folder, progress, part)
+            accept(trained)
+            return trained
         except NonFiniteError as error:
             if progress.attempt == study.config["retries"]:
                 raise

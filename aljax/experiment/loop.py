@@ -5,6 +5,7 @@ before, record how far they agree, label the uncertainty batch (or what `config.
 train afresh on all labels, evaluate. In cycle 1 there is no model, and all selections are random.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Set
 from functools import partial
@@ -14,9 +15,9 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from aljax import agreement
+from aljax import agreement, metrics
 from aljax.config import budget_of, check
-from aljax.errors import InvalidInputError, RunError
+from aljax.errors import InvalidInputError, NonFiniteError, RunError
 from aljax.experiment import candidates, diagnose, resume, roles, sanity, validation
 from aljax.experiment.fit import fit
 from aljax.experiment.monitor import Monitor, monitoring
@@ -64,7 +65,7 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
     check(config)
     config = {**config, "compare": registry.expanded(config["compare"])}
     registry.check(config)
-    workdir = Path(workdir)
+    workdir = Path(workdir).absolute()  # whatever a user's own code does to the working directory
     devices = local_mesh(config)
     check_training(config)
     plan = places.plan(config)
@@ -116,7 +117,9 @@ def run_trial(
         selected = None if "gallery" in folders else selections.load(path)
         if selected is None:
             if cycle > 1 and progress is None:
-                progress = fit(study, validation.trained_on(pools, holdout), trial, monitor)
+                training = validation.trained_on(pools, holdout)
+                accepts = partial(accept, study, trial, cycle - 1, Clock(), {})
+                progress = fit(study, training, trial, monitor, accept=accepts)
                 clock.lap("recover")
             selected = select(study, pools[-1], holdout, progress, trial, cycle, clock)
             if cycle <= len(lines):
@@ -146,10 +149,9 @@ def run_trial(
             manifest.enter(study.workdir, manifest.of_place(study.workdir, trial, cycle))
             clock.lap("record")
             training = validation.trained_on(pools, holdout)
-            progress = fit(study, training, trial, monitor, before=progress)
-            clock.lap("train")
-            measured = evaluate(study, progress)
-            clock.lap("evaluate")
+            measured: files.Record = {}
+            accepts = partial(accept, study, trial, cycle, clock, measured)
+            progress = fit(study, training, trial, monitor, before=progress, accept=accepts)
             before = selected.details.get("stop_predictions")
             judged = validation.judge(study, progress.state, training, holdout, before, trial, monitor)
             if judged:
@@ -202,7 +204,40 @@ def evaluate(study: Study, progress: checkpoints.Progress) -> files.Record:
         chunk=chunk(study),
         sharding=mesh.spread(study.mesh),
     )
-    return {"accuracy": accuracy, "test_loss": test_loss, **trained_fields(progress)}
+    further = {}
+    if names := study.config["metrics"]:
+        labels = np.asarray(study.test_set.labels)
+        log_probs = predict.log_probs_of(
+            progress.state,
+            study.test_set,
+            np.arange(len(labels), dtype=np.int32),
+            np.int32(len(labels)),
+            networks=study.networks,
+            chunk=chunk(study),
+            sharding=mesh.spread(study.mesh),
+        )
+        further = metrics.measured(names, np.asarray(log_probs), labels, study.class_names)
+    return {"accuracy": accuracy, "test_loss": test_loss, **trained_fields(progress), **further}
+
+
+def accept(
+    study: Study,
+    trial: int,
+    cycle: int,
+    clock: "Clock",
+    measured: files.Record,
+    progress: checkpoints.Progress,
+) -> None:
+    """Enters what is measured on the test set into `measured`.
+
+    Raises:
+      NonFiniteError: if the loss there is not finite.
+    """
+    clock.lap("train")
+    measured |= evaluate(study, progress)
+    clock.lap("evaluate")
+    if not math.isfinite(measured["test_loss"]):
+        raise NonFiniteError(f"trial {trial}, cycle {cycle}: test_loss is {measured['test_loss']}")
 
 
 def trained_fields(progress: checkpoints.Progress) -> files.Record:

@@ -101,7 +101,7 @@ class Monitor:
 
     def _count(self, line: Record) -> None:
         self._done += self._steps_of(line["cycle"])
-        self._epochs[line["trial"], line["cycle"]] = line["epochs"]
+        self._epochs[line["trial"], line["cycle"]] = line.get("epochs") or 0
         if line.get("stopped"):
             self._plan = shortened(self._plan, [line])
         self._bar.update(self._cycles, completed=self._done, total=self._total())

@@ -10,6 +10,7 @@ corrected: an image is known by its file's name and content (see `collection`).
 """
 
 import contextlib
+import os
 import shutil
 import signal
 import threading
@@ -22,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from aljax import agreement, oracles
+from aljax import agreement, metrics, oracles
 from aljax.config import check, flatten
 from aljax.data import dataset as data
 from aljax.errors import Interrupted, InvalidInputError
@@ -215,7 +216,7 @@ def setting_of(study: Study) -> Setting:
     config = study.config
     return Setting(
         workdir=study.workdir,
-        images=Path(config["dataset"]["data_dir"]).expanduser(),
+        images=Path(os.path.expanduser(config["dataset"]["data_dir"])),
         class_names=study.class_names,
         port=config["page"]["port"],
         strategy=roles.names_of(config, cycle=2)[roles.acquired(config, cycle=2)],
@@ -338,6 +339,7 @@ def evaluate(world: World, known: Known, progress: checkpoints.Progress | None) 
             "accuracy": float(np.mean(log_probs.argmax(-1) == labels)) if count else None,
             "test_loss": float(-log_probs[np.arange(count), labels].mean()) if count else None,
             **loop.trained_fields(progress),
+            **metrics.measured(world.study.config["metrics"], log_probs, labels, world.study.class_names),
         }
     interval = wilson(float(measured["accuracy"]), count) if count else None
     return {**measured, "interval": interval, "judged": count}

@@ -1,6 +1,7 @@
 """The trained model of a run in one file, model.npz, and what it predicts of image files."""
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -82,7 +83,7 @@ def load(workdir: str | Path) -> Model:
     Raises:
       InvalidInputError: if there is none yet, or it is damaged.
     """
-    path = Path(workdir).expanduser() / NAME
+    path = Path(os.path.expanduser(workdir)) / NAME
     if not path.exists():
         raise InvalidInputError(f"{path}: no such file; accepted: a run that has trained on people's labels")
     try:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from jax.sharding import Mesh
 
 import aljax
@@ -17,7 +18,7 @@ from aljax import models, registry
 from aljax.config import check_fits, labeled_after
 from aljax.data import dataset as data
 from aljax.errors import InvalidInputError
-from aljax.experiment import roles
+from aljax.experiment import roles, size
 from aljax.records import chosen, manifest
 from aljax.records import directory as records
 from aljax.records.files import Record
@@ -74,6 +75,18 @@ def assembled(config: Mapping[str, Any], workdir: Path, devices: Mesh, dataset: 
         manifest.replace(workdir, {"left_out.csv": left_out})
     mean, std = data.channel_statistics(dataset.train.images)
     more = room(config) if config["oracle"] == "dataset" else -len(dataset.train.ids) % BLOCK
+    image_shape = dataset.train.images.shape[1:]
+    dtype = config["model"]["dtype"]
+    if dtype == "auto":
+        dtype = "float32" if devices.devices.flat[0].platform == "cpu" else "bfloat16"
+    model = {**config["model"], "dtype": jnp.dtype(dtype)}
+    backbone = models.build(len(dataset.class_names), model, image_shape)
+    networks = Networks(backbone, models.LossPredictor(initialization=model["initialization"]))
+    recipe = recipes.from_config(config["train"])
+    count = len(dataset.train.labels) + more + len(dataset.test.labels)
+    planned = size.of(config, networks, recipe, devices, count, image_shape, dataset.train.images.itemsize)
+    size.check(planned)
+    logging.info("%s", size.described(planned, config))
     train_set, test_set = (
         Examples(*jax.device_put((images, labels, mean, std), mesh.everywhere(devices)))
         for images, labels in (
@@ -81,16 +94,11 @@ def assembled(config: Mapping[str, Any], workdir: Path, devices: Mesh, dataset: 
             (dataset.test.images, dataset.test.labels),
         )
     )
-    dtype = config["model"]["dtype"]
-    if dtype == "auto":
-        dtype = "float32" if devices.devices.flat[0].platform == "cpu" else "bfloat16"
-    model = {**config["model"], "dtype": jnp.dtype(dtype)}
-    backbone = models.build(len(dataset.class_names), model, train_set.images.shape[1:])
     return Study(
         config=config,
         workdir=workdir,
-        networks=Networks(backbone, models.LossPredictor(initialization=model["initialization"])),
-        recipe=recipes.from_config(config["train"]),
+        networks=networks,
+        recipe=recipe,
         mesh=devices,
         train_set=train_set,
         test_set=test_set,

@@ -39,6 +39,23 @@ def unpacked(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(first_line(error)) from error
 
 
+def check(stored: Mapping[str, np.ndarray], expected: Mapping[str, tuple[str, int]]) -> None:
+    """Checks the kinds and dimensions of arrays; those that are not there, and unexpected ones, pass.
+
+    Args:
+      stored: arrays, by name.
+      expected: the kinds of dtype ("i", "u", "f", "U") and the number of dimensions, by name; an array
+        without any entry is of every kind.
+
+    Raises:
+      ValueError: naming the array that differs.
+    """
+    for name, (kinds, dimensions) in expected.items():
+        array = stored.get(name)
+        if array is not None and (array.ndim != dimensions or (array.size and array.dtype.kind not in kinds)):
+            raise ValueError(f"{name} is an array of {array.dtype} with shape {array.shape}")
+
+
 def png(image: np.ndarray) -> bytes:
     """Returns an image [H, W, C] uint8, C 1 or 3, as the content of a PNG file."""
     from PIL import Image

@@ -38,6 +38,15 @@ class Gallery(NamedTuple):
     class_names: np.ndarray  # [K] str
 
 
+KINDS = {  # of the arrays of a gallery, as `arrays.check` takes them
+    **dict.fromkeys(("distance", "scores"), ("f", 1)),
+    **dict.fromkeys(("labels", "group", "shown"), ("iu", 1)),
+    "coordinates": ("f", 2),
+    "images": ("u", 4),
+    "class_names": ("U", 1),
+}
+
+
 def geometry(features: np.ndarray, centers: np.ndarray) -> Geometry:
     """Measures the Euclidean distances to the nearest center.
 
@@ -206,6 +215,22 @@ def unpacked(path: Path) -> Gallery:
     """
     try:
         stored = arrays.unpacked(path)
-        return Gallery(*(stored[name] for name in Gallery._fields))
+        kept = Gallery(*(stored[name] for name in Gallery._fields))
+        arrays.check(stored, KINDS)
+        _check_sizes(kept)
+        return kept
     except (ValueError, KeyError) as error:
         raise ValueError(f"damaged ({error})") from error
+
+
+def _check_sizes(kept: Gallery) -> None:
+    size = len(kept.labels)
+    alike = {size, len(kept.coordinates), len(kept.distance), len(kept.group)} == {size}
+    if not alike or kept.coordinates.shape[1] != 2 or len(kept.scores) not in (0, size):
+        raise ValueError("its arrays are of different lengths")
+    if len(kept.images) != len(kept.shown):
+        raise ValueError("it does not hold the images that it shows")
+    limits = (len(kept.class_names), BOTH + 1, size)
+    for values, limit in zip((kept.labels, kept.group, kept.shown), limits, strict=True):
+        if len(values) and not 0 <= values.min() <= values.max() < limit:
+            raise ValueError(f"it holds an index that is not below {limit}")

@@ -5,6 +5,7 @@ import secrets
 from pathlib import Path
 
 from aljax.errors import InvalidInputError, RunError
+from aljax.records import kinds
 from aljax.records.lines import CHECKSUM, Record, decoded, encoded
 
 __all__ = ["PARTIAL", "Record", "append", "decoded", "encoded", "read", "read_lines", "write"]
@@ -26,6 +27,8 @@ def read_lines(path: Path, checksum: str = CHECKSUM) -> tuple[list[Record], int]
     for number, line in enumerate(whole, start=1):
         try:
             records.append(decoded(line + b"\n", checksum))
+            if problem := next(kinds.problems(path.name, records[-1]), None):
+                raise ValueError(problem)
         except ValueError as error:
             reason = f"damaged ({error}); accepted: a line as aljax wrote it"
             raise InvalidInputError(f"{path}:{number}: {reason}") from error

@@ -38,6 +38,24 @@ def held(workdir: Path) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def alone(workdir: Path) -> Iterator[None]:
+    """Lets one process at a time change a file of a run directory: a run, and a report made meanwhile.
+
+    Raises:
+      RunError: if the run directory cannot be opened.
+    """
+    try:
+        folder = os.open(workdir, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise RunError(f"{workdir}: cannot be used ({error.strerror})") from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
 def check_held(workdir: Path) -> None:
     """Raises RunError if a run directory that this process locked was removed or replaced since."""
     for path, descriptor in zip((workdir, workdir / NAME), _held.get(workdir, ()), strict=False):

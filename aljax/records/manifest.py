@@ -5,8 +5,6 @@ It is one line of JSON with a checksum of its own, as in a .jsonl file:
 wrote, as soon as that is written; of a finished run it lists every file.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import stat
@@ -67,7 +65,7 @@ def write(workdir: Path, whole: bool = True) -> None:
       InvalidInputError: if a file cannot be read.
       RunError: if it cannot be written.
     """
-    with _alone(workdir):
+    with lock.alone(workdir):
         names = [name for name in _present(workdir) if whole or lasts(name)]
         _save(workdir, Manifest(whole, {name: _digest(workdir / name) for name in names}))
 
@@ -79,7 +77,7 @@ def begin(workdir: Path) -> None:
       InvalidInputError: if it is damaged.
       RunError: if it cannot be written.
     """
-    with _alone(workdir):
+    with lock.alone(workdir):
         before = load(workdir) if exists(workdir) else None
         kept = {name: of for name, of in before.files.items() if lasts(name)} if before else {}
         if before != (now := Manifest(False, kept)):
@@ -103,7 +101,7 @@ def enter(workdir: Path, names: Iterable[str]) -> None:
 
 
 def leave(workdir: Path, names: Iterable[str]) -> None:
-    """Lists files no longer, if there is a manifest; raises as `enter`."""
+    """Lists files no longer, which are written again; raises as `enter`."""
     if exists(workdir):
         _change(workdir, dict.fromkeys(names))
 
@@ -117,15 +115,15 @@ def replace(workdir: Path, contents: Mapping[str, bytes]) -> None:
       RunError: if a file cannot be written.
     """
     try:
-        listed = load(workdir).files if exists(workdir) else {}
+        listing = exists(workdir) and bool(load(workdir))
     except InvalidInputError:
-        listed = None
-    if listed:
+        listing = False
+    if listing:
         leave(workdir, contents)
     for name, content in contents.items():
         files.write(workdir / name, content)
-    if listed is not None:
-        enter(workdir, contents)
+    if listing:
+        _change(workdir, {name: _digest(workdir / name) for name in contents})
 
 
 def put(workdir: Path, path: Path, content: bytes) -> None:
@@ -228,23 +226,9 @@ def _present(workdir: Path) -> list[str]:
     )
 
 
-@contextlib.contextmanager
-def _alone(workdir: Path) -> Iterator[None]:
-    """Lets one process at a time change the manifest: a run, and a report that is made meanwhile."""
-    try:
-        folder = os.open(workdir, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise RunError(f"{workdir}: cannot be used ({error.strerror})") from error
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
-
-
 def _change(workdir: Path, changes: Mapping[str, str | None]) -> None:
     """Changes what the manifest lists; None removes a name."""
-    with _alone(workdir):
+    with lock.alone(workdir):
         before = load(workdir)
         now = {name: digest for name, digest in (before.files | dict(changes)).items() if digest is not None}
         if now != before.files:

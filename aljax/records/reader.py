@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from aljax import __version__
 from aljax.errors import InvalidInputError
-from aljax.records import diagnostics
+from aljax.records import diagnostics, stored_config
 from aljax.records.files import Record, read, read_lines
 from aljax.records.lines import parsed
 from aljax.records.places import Place, place_of
@@ -58,6 +58,7 @@ def load(path: Path) -> Run:
         raise InvalidInputError(
             f"{path / 'config.json'}: not a config that aljax wrote ({error}); accepted: a run directory"
         ) from error
+    stored_config.check_kinds(path / "config.json", config)
     lines = read_lines(path / "cycles.jsonl")[0]
     for number, line in enumerate(lines, start=1):
         for name in ("trial", "cycle", "labeled", "budget", "subset_size", "overlap", "chance", "accuracy"):

@@ -30,6 +30,17 @@ class Selections(NamedTuple):
 GROUPS = ("compared", "compared_scores", "details")  # stored as "compared/NAME"
 
 
+INDICES, SCORES = ("iu", 1), ("f", 1)
+KINDS = {  # of the arrays that are read again, as `arrays.check` takes them
+    **dict.fromkeys(("subset", "uncertainty", "diversity", "acquired", "compared"), INDICES),
+    **dict.fromkeys(("scores", "compared_scores", "details/thresholds"), SCORES),
+    **dict.fromkeys(("details/arrivals", "details/source", "details/other"), INDICES),
+    "details/stop_predictions": INDICES,
+    "details/images": ("u", 4),
+    "details/ties/uncertainty": ("iu", 0),
+}
+
+
 def offered(chosen: Selections) -> int:
     """Counts the images that the strategies chose from: the sub-pool, or the part of it that a stream saw."""
     return len(chosen.details.get("arrivals", chosen.subset))
@@ -85,6 +96,8 @@ def load(path: Path) -> Selections | None:
         return None
     try:
         stored = arrays.unpacked(path)
+        of_groups = {name: KINDS[name.split("/")[0]] for name in stored if name.startswith("compared")}
+        arrays.check(stored, {**KINDS, **of_groups})
         fields: dict[str, Any] = {name: stored[name] for name in Selections._fields if name not in GROUPS}
         fields |= {name: _group(stored, name) for name in GROUPS}
         return Selections(**fields)

@@ -7,7 +7,8 @@ from typing import Any
 
 from absl import logging
 
-from aljax.config import check, flatten
+from aljax.config import FIELDS, check, flatten
+from aljax.config.checks import accepts
 from aljax.errors import InvalidInputError
 from aljax.records import files
 from aljax.records.files import Record
@@ -65,6 +66,22 @@ def checked(path: Path) -> Record:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInputError(f"{path}: is not a config that aljax wrote ({error})") from error
     return config
+
+
+def check_kinds(path: Path, stored: Record) -> None:
+    """Checks the fields that are there, of a run of any version, for reading alone.
+
+    Raises:
+      InvalidInputError: if one has a value that no run has.
+    """
+    groups = {name.partition(".")[0] for name in FIELDS if "." in name}
+    for group in groups & stored.keys():
+        if not isinstance(stored[group], dict):
+            raise InvalidInputError(f"{path}: {group} is {stored[group]!r:.60}; accepted: the group's fields")
+    for name, value in flatten(fields(stored)).items():
+        field, shown = FIELDS.get(name), tuple(value) if isinstance(value, list) else value
+        if field and not accepts(field, shown):
+            raise InvalidInputError(f"{path}: {name} is {value!r:.60}; accepted: {field.accepted}")
 
 
 def fields(stored: Record) -> Record:

@@ -1,13 +1,16 @@
 """Query strategies by name.
 
 A strategy is a function of a key, a view of the sub-pool and a budget. To add one, write it in a
-file of this package with the outputs that it `needs` and, if it scores each image by itself, the
-scale on which it is `scored`; then name it in `STRATEGIES`. A user's own is named in the config, as
+file of this package with the outputs that it `needs` (and space="model", if its features must be those
+under the model's last layer) and, if it scores each image by itself, the scale on which it is `scored`;
+then name it in `STRATEGIES`. A user's own is named in the config, as
 "path/to/file.py:function" or "module:function".
 """
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -192,14 +195,38 @@ def select(name: str, key: jax.Array, view: View, budget: int) -> Selection:
         raise RunError(f"strategy {name!r} needs {', '.join(absent)}, which there is not")
     if needed != needs_of(strategy):
         view = view._replace(features=view.given, labeled_features=view.given_labeled)
-    expected = ValueError if name in STRATEGIES else (Exception, SystemExit)
+    own = name not in STRATEGIES
+    expected = (Exception, SystemExit) if own else ValueError
     try:
-        answer = strategy(key, view, budget)
+        with _contained() if own else contextlib.nullcontext():
+            answer = strategy(key, view, budget)
     except RunError:
         raise
     except expected as error:
         raise RunError(f"strategy {name!r} raised {registry.complaint(error)}") from error
+    if any(isinstance(output, jax.Array) and output.is_deleted() for output in view):
+        raise RunError(
+            f"strategy {name!r} donated or deleted an output of the view; accepted: one that reads them"
+        )
     try:
         return checked(answer, view.subset_size, budget)
     except ValueError as error:
         raise RunError(f"strategy {name!r} returned {error}") from error
+
+
+@contextlib.contextmanager
+def _contained() -> Iterator[None]:
+    """Undoes what a user's code changes for the process: the working directory, and JAX's settings.
+
+    A run that was stopped, and goes on behind the selection, would otherwise have other settings.
+    """
+    folder = os.open(".", os.O_RDONLY)
+    settings = dict(jax.config.values)
+    try:
+        yield
+    finally:
+        os.fchdir(folder)
+        os.close(folder)
+        for name, value in settings.items():
+            if jax.config.values[name] != value:
+                jax.config.update(name, value)

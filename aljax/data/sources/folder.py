@@ -128,6 +128,8 @@ def walk(place: str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
                 yield entry.path, "a run directory"
             else:
                 yield from walk(entry.path, above)
+        elif os.path.exists(entry.path) and not entry.is_file():  # a pipe would be waited for
+            yield entry.path, "neither a file nor a folder"
         elif Path(entry.name).suffix.lower() in images.suffixes():
             yield entry.path, ""
         else:

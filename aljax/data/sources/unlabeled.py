@@ -6,6 +6,7 @@ paths below `data_dir`.
 """
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -48,7 +49,11 @@ def load_unlabeled(request: Request) -> Dataset:
     if not paths:
         raise InvalidInputError(f"{root}: holds no images; accepted: PNG, JPEG or others that Pillow reads")
     of_folders = by_folder(paths, request)
-    of_file = by_file(Path(request.labels).expanduser(), paths, request) if request.labels else Labels({}, {})
+    of_file = (
+        by_file(Path(os.path.expanduser(request.labels)), paths, request)
+        if request.labels
+        else Labels({}, {})
+    )
     classes, splits = of_folders.classes | of_file.classes, of_folders.splits | of_file.splits
     names = request.class_names or tuple(sorted({*classes.values()} - {""}, key=natural))
     if len(names) < 2:

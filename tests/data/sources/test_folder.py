@@ -295,3 +295,8 @@ def test_a_listing_has_the_path_of_every_id(folder):
     }
     assert files["cat"]["train/cat/a.PNG"] == str(folder / "train/cat/a.PNG")
     assert left_out == [("train/cat/notes.txt", "not an image")]
+
+
+def test_a_pipe_is_left_out_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "1.png")
+    assert list(folders.walk(str(tmp_path))) == [(str(tmp_path / "1.png"), "neither a file nor a folder")]

@@ -1,0 +1,91 @@
+"""The size of a study, known before it begins: its steps, and the memory that it takes at least."""
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from aljax.config import labeled_after
+from aljax.errors import InvalidInputError
+from aljax.training import ensemble
+from aljax.training.recipe import Recipe, steps_of
+from aljax.training.step import Networks
+
+FACTOR = 2  # times the memory that there is: more is refused at once
+ACCEPTED = (
+    "accepted: a smaller config.model.width, config.ensemble or config.dataset.image_size, or in synthesis "
+    "fewer images to make (config.cycles, config.budget, config.subset_size)"
+)
+
+
+class Size(NamedTuple):
+    """What a study takes; the memory is that of the images and the weights, and more is needed to train."""
+
+    steps: int  # of the optimizer, in all trials and trainings
+    weights: int  # bytes of the states of all models
+    images: int  # bytes of the data set, and of the room for images that are made
+    memory: int  # bytes that there are, of a device or, for a CPU, of the machine
+
+
+def of(
+    config: Mapping[str, Any],
+    networks: Networks,
+    recipe: Recipe,
+    devices: Mesh,
+    images: int,
+    shape: tuple[int, ...],
+    item: int = 1,
+) -> Size:
+    """Returns the size of a study.
+
+    Args:
+      config: its config.
+      networks, recipe: what is trained, and how.
+      devices: what they are trained on.
+      images: how many are held, of training and test.
+      shape: of an image.
+      item: bytes of each of its values.
+    """
+    models = config["ensemble"]
+    trainings = config["trials"] * models * (1 + config["validation_folds"])
+    steps = sum(steps_of(recipe, labeled_after(config, cycle)) for cycle in range(1, config["cycles"] + 1))
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
+    state = jax.eval_shape(
+        lambda keys: ensemble.fresh(keys, networks=networks, recipe=recipe, image_shape=shape), keys
+    )
+    weights = models * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    return Size(trainings * steps, weights, images * math.prod(shape) * item, _memory(devices))
+
+
+def check(size: Size) -> None:
+    """Raises InvalidInputError if the memory obviously does not suffice."""
+    if size.weights + size.images > FACTOR * size.memory:
+        raise InvalidInputError(
+            f"the weights take at least {_gigabytes(size.weights)}, the images {_gigabytes(size.images)}, "
+            f"and there are {_gigabytes(size.memory)} of memory; {ACCEPTED}"
+        )
+
+
+def described(size: Size, config: Mapping[str, Any]) -> str:
+    """Describes a study's size in a line."""
+    images = size.steps * config["train"]["batch_size"]
+    return (
+        f"{config['trials']} x {config['cycles']} cycles, at most {size.steps:,} steps or {images:,} images; "
+        f"data and weights take {_gigabytes(size.images + size.weights)} of {_gigabytes(size.memory)}, "
+        "training takes more"
+    )
+
+
+def _memory(devices: Mesh) -> int:
+    device = devices.devices.flat[0]
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:,.{0 if count >= 1e10 else 1 if count >= 1e9 else 3}f} GB"
