@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--to", choices=forms, required=True, help="the form")
     parser.add_argument("--out", type=Path, required=True, help="the file, or the new folder, to write")
     given = parser.parse_args(arguments)
-    from aljax.report import export
+    from aljax.experiment import export
 
     count = export.FORMS[given.to](expanded(given.run_dir), expanded(given.out))
     print(f"{given.out}: {count:,} labeled images")

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from aljax.errors import InvalidInputError
-from aljax.experiment import loop
+from aljax.experiment import export, loop
 from aljax.records import files, stored_config, summary
 from aljax.records.summary import Spread
-from aljax.report import export, make
+from aljax.report import make
 
 FOLDER = "simulation"
 LEAST = 20  # labeled images to select from

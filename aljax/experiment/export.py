@@ -6,12 +6,13 @@ The images that judge the models are its "test" split, as those of a test set ar
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aljax.data.sources import unlabeled
 from aljax.errors import InvalidInputError, RunError
+from aljax.oracles.label_studio import tasks
 from aljax.records import chosen, files, stored_config
 from aljax.records.inventory import JUDGE, TEST, TRAIN
 from aljax.records.journal import Answer
@@ -57,11 +58,7 @@ def imagefolder(workdir: Path, out: Path) -> int:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InvalidInputError(f"--out={out}: is there; accepted: a new folder")
-    found, root = list(labeled(workdir)), data_dir(workdir)
-    paths, _ = unlabeled.listed(root)
-    for file, _, _ in found:
-        if file not in paths:
-            raise InvalidInputError(f"{root / file}: no such file; accepted: the folder of images as it was")
+    paths = present(workdir, found := list(labeled(workdir)))
     try:
         for file, split, one in found:
             place = out / split / one.label / file
@@ -75,29 +72,42 @@ def imagefolder(workdir: Path, out: Path) -> int:
 def label_studio(workdir: Path, out: Path) -> int:
     """Writes tasks with annotations as Label Studio imports them; returns their number.
 
-    Images are named as its local storage serves them, below the folder of images.
+    Its labeling interface is that of `oracles.label_studio.tasks`; images are named as its local storage
+    serves them.
+
+    Raises:
+      InvalidInputError: if an image is no longer there, or lies outside of Label Studio's root.
     """
-    tasks = [
+    folder = data_dir(workdir).resolve()
+    root = Path(os.environ.get("LOCAL_FILES_DOCUMENT_ROOT") or folder.parent)
+    if not folder.is_relative_to(root.resolve()):
+        raise InvalidInputError(f"LOCAL_FILES_DOCUMENT_ROOT={root}: accepted: a folder that {folder} lies in")
+    paths = present(workdir, found := list(labeled(workdir)))
+    written = [
         {
-            "data": {"image": f"/data/local-files/?d={file}", "file": file, "sha256": one.sha256},
-            "annotations": [
-                {
-                    "result": [
-                        {
-                            "from_name": "label",
-                            "to_name": "image",
-                            "type": "choices",
-                            "value": {"choices": [one.label]},
-                        }
-                    ],
-                    "lead_time": one.seconds,
-                }
-            ],
+            "data": {"image": tasks.url(Path(paths[file]), root), "file": file, "sha256": one.sha256}
+            | {"cycle": one.cycle, "split": split},
+            "annotations": [{"result": [_choice(one.label)], "lead_time": one.seconds}],
         }
-        for file, _, one in labeled(workdir)
+        for file, split, one in found
     ]
-    files.write(out, (json.dumps(tasks, indent=1, ensure_ascii=False) + "\n").encode())
-    return len(tasks)
+    files.write(out, (json.dumps(written, indent=1, ensure_ascii=False) + "\n").encode())
+    return len(written)
+
+
+def _choice(label: str) -> dict[str, Any]:
+    value = {"choices": [label]}
+    return {"from_name": tasks.LABEL, "to_name": "image", "type": "choices", "value": value}
+
+
+def present(workdir: Path, found: Sequence[Labeled]) -> dict[str, str]:
+    """Returns the paths of the images of a run by id; raises InvalidInputError if one of `found` is gone."""
+    root = data_dir(workdir)
+    paths, _ = unlabeled.listed(root)
+    for file, _, _ in found:
+        if file not in paths:
+            raise InvalidInputError(f"{root / file}: no such file; accepted: the folder of images as it was")
+    return paths
 
 
 def data_dir(workdir: Path) -> Path:
