@@ -36,6 +36,25 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) 
     return loss
 
 
+def class_weights(labels: jax.Array, num_classes: int) -> jax.Array:
+    """Returns weights in inverse proportion to the images of each class, with a mean of 1 over them.
+
+        w_k = n / (m n_k),   m the number of classes that have images
+
+    Args:
+      labels: classes, [L] int; what is below 0 does not count.
+      num_classes: K.
+
+    Returns:
+      [K]; 0 for a class without images.
+
+    Source: King & Zeng, "Logistic Regression in Rare Events Data", Political Analysis 9(2), 2001.
+    """
+    counts = jax.nn.one_hot(labels, num_classes).sum(axis=0)
+    present = counts > 0
+    return jnp.where(present, counts.sum() / (present.sum() * jnp.maximum(counts, 1)), 0)
+
+
 def ranking_loss(predicted: jax.Array, target: jax.Array, margin: float = 1.0) -> jax.Array:
     """Returns the hinge loss of ranking the true losses by the predicted ones.
 

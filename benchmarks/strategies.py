@@ -51,6 +51,7 @@ def view_of(size: Size, seed: int = 0) -> View:
         features=jnp.asarray(features[: size.subset]),
         labeled_features=jnp.asarray(features[size.subset :]),
         member_log_probs=jax.nn.log_softmax(jnp.asarray(logits + noise, jnp.float32)),
+        dropout_classes=jnp.asarray((logits + noise[:2]).argmax(-1).T, jnp.int32),
         num_classes=size.classes,
     )
 

@@ -13,6 +13,6 @@ from aljax.config import study
 
 def get_config() -> ConfigDict:
     config = study("cifar10")
-    config.ensemble = 3  # bald and vote_entropy ask several models
+    config.ensemble = 3  # bald, powerbald, batchbald and vote_entropy ask several models
     config.compare = ("all", "-robust_core_set")  # whose time limit would decide what it selects
     return config

@@ -13,6 +13,6 @@ from aljax.config import study
 def get_config() -> ConfigDict:
     config = study("digits")
     config.trials = 3  # that it takes minutes
-    config.ensemble = 3  # bald and vote_entropy ask several models
+    config.ensemble = 3  # bald, powerbald, batchbald and vote_entropy ask several models
     config.compare = ("all",)  # every strategy that aljax has
     return config

@@ -109,6 +109,7 @@ def tried(whole: Path, scratch: Path, command: str, path: str, change: str) -> s
         CHANGES[change](run / path)
     except OSError as error:
         return "" if not (run / path).exists() else f"not changed: {error}"
+    status: str | int | None
     output, errors = io.StringIO(), io.StringIO()
     signal.signal(signal.SIGALRM, _too_long)
     signal.alarm(SECONDS)
@@ -153,7 +154,7 @@ def main(folder: Path, most: int) -> None:
     def train(*arguments: object) -> None:
         raise RunError("this is where it would train")
 
-    loop.prepare = train
+    setattr(loop, "prepare", train)  # noqa: B010 (for as long as this process lives)
     figures.draw = lambda shown: []
     begun(finished_run(folder / "begun"))
     finished_run(folder / "finished")

@@ -16,9 +16,11 @@ COMMANDS = {
     "review": "lists the answers that a cross-validated model doubts",
     "simulate": "replays the study on the labels that people gave",
     "report": "makes the report of a run, or lays several side by side",
+    "accuracy": "compares the accuracies of runs on the same seeds",
     "verify": "checks every file of a run directory",
     "repair": "makes derived files of a run directory again, and names what is lost",
     "join": "makes one run directory of trials that ran apart",
+    "embed": "embeds the images of a folder with a pretrained network",
 }
 USAGE = "usage: aljax COMMAND [...]; aljax COMMAND --help tells more; aljax --version\n\n" + "\n".join(
     f"  {name:8} {text}" for name, text in COMMANDS.items()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+METRICS = ("balanced_accuracy", "nll", "ece", "per_class_accuracy")  # the names of aljax/metrics.py
 MOST = 2**31 - 1  # of whole numbers, which become int32 on a device
 
 
@@ -102,7 +103,15 @@ FIELDS: dict[str, Field] = {
         "of the features that strategies compare: the model's last stage, or embeddings as they were given",
         *("model", "given"),
     ),
-    "ensemble": whole(1, "models trained on the same labels, for bald and vote_entropy", 1, 1024),
+    "ensemble": whole(
+        1, "models trained on the same labels, for bald, vote_entropy, powerbald and batchbald", 1, 1024
+    ),
+    "metrics": Field(
+        (),
+        f"of the test set, beside accuracy and loss, in each cycle: {', '.join(METRICS)}",
+        lambda value: all(one in METRICS and value.count(one) == 1 for one in value),
+        f"different ones of {', '.join(METRICS)}, as in ('ece',), or ()",
+    ),
     "shared_batches": flag(False, "whether they see the same batches; their weights differ anyway"),
     "warm_start": flag(False, "train on from the weights of the cycle before, not from fresh ones"),
     "scenario": choice(
@@ -172,6 +181,11 @@ FIELDS: dict[str, Field] = {
     "train.pad": whole(4, "pixels around the image that it is cropped from"),
     "train.flip": flag(True, "mirror images left to right, half of the time"),
     "train.label_smoothing": real(0, "share of the target that is spread over all classes", 0, 0.9),
+    "train.class_weights": choice(
+        "none",
+        "of the cross-entropy: none, or balanced (in inverse proportion to a class's labeled images)",
+        *("none", "balanced"),
+    ),
     "train.nesterov": flag(False, "look ahead along the momentum of sgd"),
     "train.precise_bn": flag(False, "recompute the statistics of batch normalization after training"),
     "stream.policy": choice(

@@ -65,11 +65,11 @@ def read_all(paths: Sequence[str], request: Request, title: str) -> tuple[np.nda
     starts = range(0, len(paths), chunk)
     count = min(workers.cores(), len(starts))
 
-    with workers.started(count) as ask, ThreadPoolExecutor(count or 1) as threads, _bar(title) as advance:
+    with workers.started(count) as ask, ThreadPoolExecutor(count or 1) as threads, bar(title) as advance:
 
         def read_chunk(start: int) -> int:
             names = paths[start : start + chunk]
-            images[start : start + chunk], reasons = ask(_read_some, names, request)
+            images[start : start + chunk], reasons = ask(read_some, names, request)
             unreadable.update({start + row: reason for row, reason in reasons.items()})
             return len(names)
 
@@ -86,8 +86,8 @@ def _chunk(paths: Sequence[str], image_bytes: int) -> int:
     return max(1, min(most_files, most_bytes // max(1, file_bytes, image_bytes)))
 
 
-def _read_some(paths: Sequence[str], request: Request) -> tuple[np.ndarray, dict[int, str]]:
-    """Reads a few files, as `read_all` returns them."""
+def read_some(paths: Sequence[str], request: Request) -> tuple[np.ndarray, dict[int, str]]:
+    """Reads a few files in this process, as `read_all` returns them."""
     images = np.zeros((len(paths), request.image_size, request.image_size, request.channels), np.uint8)
     unreadable = {}
     with warnings.catch_warnings():
@@ -197,7 +197,7 @@ def taken(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _bar(title: str) -> Iterator[Any]:
+def bar(title: str) -> Iterator[Any]:
     """Yields a function that advances a progress bar; it is drawn on a terminal alone."""
     from rich.console import Console
     from rich.progress import Progress

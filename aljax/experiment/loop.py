@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from aljax import agreement
+from aljax import agreement, metrics
 from aljax.config import budget_of, check
 from aljax.errors import InvalidInputError, NonFiniteError, RunError
 from aljax.experiment import candidates, diagnose, resume, roles, sanity, validation
@@ -204,7 +204,20 @@ def evaluate(study: Study, progress: checkpoints.Progress) -> files.Record:
         chunk=chunk(study),
         sharding=mesh.spread(study.mesh),
     )
-    return {"accuracy": accuracy, "test_loss": test_loss, **trained_fields(progress)}
+    further = {}
+    if names := study.config["metrics"]:
+        labels = np.asarray(study.test_set.labels)
+        log_probs = predict.log_probs_of(
+            progress.state,
+            study.test_set,
+            np.arange(len(labels), dtype=np.int32),
+            np.int32(len(labels)),
+            networks=study.networks,
+            chunk=chunk(study),
+            sharding=mesh.spread(study.mesh),
+        )
+        further = metrics.measured(names, np.asarray(log_probs), labels, study.class_names)
+    return {"accuracy": accuracy, "test_loss": test_loss, **trained_fields(progress), **further}
 
 
 def accept(

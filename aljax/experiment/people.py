@@ -11,6 +11,7 @@ corrected: an image is known by its file's name and content (see `collection`).
 
 import contextlib
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from aljax import agreement, oracles
+from aljax import agreement, metrics, oracles
 from aljax.config import check, flatten
 from aljax.data import dataset as data
 from aljax.errors import Interrupted, InvalidInputError
@@ -191,8 +192,9 @@ def learn_again(world: World, cycle: int) -> None:
     known, workdir = known_now(world), world.study.workdir
     if saved.identity(workdir) != (identity := identity_of(world, known)):
         logging.info("labels have changed since the last cycle: its model is trained again")
-        if (progress := trained(world, known, cycle)) is not None:
+        if (progress := trained(world, known, cycle, "-again")) is not None:
             saved.save(world.study, progress, identity)
+            forget(workdir, "-again")
     make.report(workdir)
     if not manifest.finished(workdir):  # it was killed while the report was made
         manifest.write(workdir)
@@ -310,6 +312,11 @@ def trained(world: World, known: Known, cycle: int, part: str = "") -> checkpoin
     return fit(study, [pool.Pool(len(images.ids), known.trained)] * cycle, 0, world.monitor, part=part)
 
 
+def forget(workdir: Path, part: str) -> None:
+    """Removes the checkpoints of a training beside the run's own, which is done."""
+    shutil.rmtree(workdir / "checkpoints" / f"trial-00{part}", ignore_errors=True)
+
+
 def identity_of(world: World, known: Known) -> str:
     """Returns a digest of all that a training depends on, but for the devices."""
     study = world.study
@@ -332,6 +339,7 @@ def evaluate(world: World, known: Known, progress: checkpoints.Progress | None) 
             "accuracy": float(np.mean(log_probs.argmax(-1) == labels)) if count else None,
             "test_loss": float(-log_probs[np.arange(count), labels].mean()) if count else None,
             **loop.trained_fields(progress),
+            **metrics.measured(world.study.config["metrics"], log_probs, labels, world.study.class_names),
         }
     interval = wilson(float(measured["accuracy"]), count) if count else None
     return {**measured, "interval": interval, "judged": count}

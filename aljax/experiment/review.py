@@ -53,6 +53,7 @@ def doubted(workdir: Path) -> list[tuple[Question, str]]:
                 progress = people.trained(world, known._replace(labels=labels), 1, f"-review-{number}")
                 if progress is not None:
                     log_probs[part] = questions.predicted(study, progress, rows[part])
+                people.forget(workdir, f"-review-{number}")
     answers = known.labels[rows]
     shares = np.exp(log_probs)
     gaps = shares.max(-1) - shares[np.arange(len(rows)), answers]

@@ -72,6 +72,9 @@ def cycle(workdir: Path, number: int, line: Record, config: Config, labeled: Lab
     for name, value in expected.items():
         if line.get(name) != value:
             yield f"{where}: {name} is {line.get(name)}, and the selections give {value}"
+    for name in config.get("metrics", ()):
+        if name not in line:
+            yield f"{where}: lacks {name}, which config.metrics asks for"
     for name in summary.MEASURES:
         if not isinstance(line.get(name), int | float) and measured.get(name, 0) is not None:
             yield f"{where}: {name} is {line.get(name)!r}, not a number"

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from aljax import metrics
 from aljax.config import flatten
 from aljax.records.files import Record
 
@@ -33,10 +34,11 @@ def summarize(lines: Sequence[Record]) -> list[dict[str, Any]]:
     Returns:
       Rows in order of cycles; a measure is {"mean", "sd", "low", "high"}, where sd (of the
       sample) and the 95 % interval are None for a single trial. If the lines count "ties", the
-      images tied at the cut of the selections, so do the rows. Where trials stopped, the row of that
+      images tied at the cut of the selections, so do the rows; and they have the metrics of the lines, that
+      of each class as a dictionary of measures. Where trials stopped, the row of that
       cycle has "stopped", with the "trial" and the "reason" of each.
     """
-    measures = (*MEASURES, *(("ties",) if any("ties" in line for line in lines) else ()))
+    further = [name for name in ("ties", *metrics.SCALARS) if any(name in line for line in lines)]
     rows = []
     for cycle in sorted({line["cycle"] for line in lines}):
         group = [line for line in lines if line["cycle"] == cycle]
@@ -45,8 +47,13 @@ def summarize(lines: Sequence[Record]) -> list[dict[str, Any]]:
             "labeled": same_or_mean([line["labeled"] for line in group]),
             "trials": len(group),
             "chance": same_or_mean([line["chance"] for line in group]),
-            **{name: spread(line.get(name) for line in group) for name in measures},
+            **{name: spread(line.get(name) for line in group) for name in (*MEASURES, *further)},
         }
+        of_classes = [line[metrics.PER_CLASS] for line in group if line.get(metrics.PER_CLASS)]
+        if of_classes:
+            row[metrics.PER_CLASS] = {
+                name: spread(line[name] for line in of_classes) for name in of_classes[0]
+            }
         ends = [line for line in group if line.get("stopped")]
         if ends:
             row["stopped"] = [{"trial": line["trial"], "reason": line["stopped"]} for line in ends]

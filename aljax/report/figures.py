@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from aljax import metrics
 from aljax.records import reader, summary
 from aljax.records.files import Record
 from aljax.records.reader import Run, get
@@ -136,6 +137,37 @@ def fit(shown: Sequence[Run]) -> list[Drawn]:
 
 
 @of_one
+def class_accuracy(run: Run) -> list[Drawn]:
+    """Draws the accuracy of the best, the median and the worst class, where it was measured."""
+    rows = [row for row in summary.summarize(run.lines) if row.get(metrics.PER_CLASS)]
+    if not rows:
+        return []
+    ranked = [
+        sorted(
+            (of for of in row[metrics.PER_CLASS].values() if of["mean"] is not None),
+            key=lambda of: of["mean"],
+        )
+        for row in rows
+    ]
+    picks = {
+        "best class": lambda classes: classes[-1],
+        "median class": lambda classes: classes[len(classes) // 2],
+        "worst class": lambda classes: classes[0],
+    }
+    at = [row["labeled"] for row in rows]
+    figure = plots.curves(
+        {name: (at, [_scaled(pick(classes), 100) for classes in ranked]) for name, pick in picks.items()},
+        x_label="labeled images",
+        y_label="test accuracy (%)",
+        colours=dict(zip(picks, plots.RUNS, strict=False)),
+        limits=(0, 102),
+        whole_ticks=False,
+    )
+    caption = "Test accuracy of single classes, ranked in each cycle by the mean over trials."
+    return [Drawn("class-accuracy", figure, caption)]
+
+
+@of_one
 def distance(run: Run) -> list[Drawn]:
     """Draws the distance of the batches from the labeled images."""
     lines = _with_model(run)
@@ -250,6 +282,7 @@ def sub_pools(run: Run) -> list[Drawn]:
 FIGURES: tuple[tuple[str, Callable[[Sequence[Run]], list[Drawn]]], ...] = (
     ("curves", correlation),
     ("curves", accuracy),
+    ("curves", class_accuracy),
     ("fit", fit),
     ("why", distance),
     ("why", coverage),

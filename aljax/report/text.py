@@ -7,18 +7,24 @@ from aljax.records.summary import Spread
 
 HEADINGS = ("cycle", "labeled", "accuracy %", "overlap", "by chance", "C")
 TIES = "tied at the cut"  # a further column, where any image is
+METRICS: dict[str, tuple[str, str, float]] = {  # likewise, where asked for: the heading, form and factor
+    "balanced_accuracy": ("balanced %", ".1f", 100),
+    "nll": ("nll", ".3f", 1),
+    "ece": ("ECE", ".3f", 1),
+}
 
 Rows = Sequence[Mapping[str, Any]]  # of summary.summarize
 
 
 def headings(rows: Rows) -> tuple[str, ...]:
     """Returns the headings of the table of cycles."""
-    return (*HEADINGS, TIES) if _tied(rows) else HEADINGS
+    further = (METRICS[name][0] for name in _metrics(rows))
+    return (*HEADINGS, *further, *((TIES,) if _tied(rows) else ()))
 
 
 def cells(rows: Rows) -> list[tuple[str, ...]]:
     """Returns the rows of a summary as texts under `headings`: means over trials ± standard deviation."""
-    ties = _tied(rows)
+    ties, metrics = _tied(rows), _metrics(rows)
     return [
         (
             str(row["cycle"]),
@@ -27,10 +33,15 @@ def cells(rows: Rows) -> list[tuple[str, ...]]:
             plus_minus(row["overlap"], ".1f"),
             f"{row['chance']:g}",
             plus_minus(row["C"], "+.3f"),
+            *(plus_minus(row[name], *METRICS[name][1:]) for name in metrics),
             *((plus_minus(row["ties"], ".1f"),) if ties else ()),
         )
         for row in rows
     ]
+
+
+def _metrics(rows: Rows) -> list[str]:
+    return [name for name in METRICS if any(name in row for row in rows)]
 
 
 def _tied(rows: Rows) -> bool:

@@ -36,8 +36,9 @@ OF_LABELED_DATA = Output(image_axis=None, source="data")
 class View(NamedTuple):
     """Holds what a strategy may read; an output that no strategy needs is None.
 
-    `indices`, `labels` and `cycle` are always there; `given` only where the data are embeddings. The first
-    `num_labeled` rows of what describes labeled images are valid, in the order of labeling.
+    `indices`, `labels`, `num_classes` and `cycle` are always there; `given` only where the data are
+    embeddings. The first `num_labeled` rows of what describes labeled images are valid, in the order of
+    labeling.
     """
 
     subset_size: int  # M

@@ -1,8 +1,9 @@
 """Query strategies by name.
 
 A strategy is a function of a key, a view of the sub-pool and a budget. To add one, write it in a
-file of this package with the outputs that it `needs` and, if it scores each image by itself, the
-scale on which it is `scored`; then name it in `STRATEGIES`. A user's own is named in the config, as
+file of this package with the outputs that it `needs` (and space="model", if its features must be those
+under the model's last layer) and, if it scores each image by itself, the scale on which it is `scored`;
+then name it in `STRATEGIES`. A user's own is named in the config, as
 "path/to/file.py:function" or "module:function".
 """
 

@@ -30,6 +30,7 @@ class Recipe(NamedTuple):
     warmup: float = 0.0  # share of the training in which the rate rises from 0
     min_steps: int = 0  # of the optimizer, in each cycle
     precise_bn: bool = False
+    class_weights: str = "none"  # of the cross-entropy: none or balanced
 
 
 def from_config(train: Mapping[str, Any]) -> Recipe:

@@ -116,6 +116,7 @@ def train_epoch(
     order = batch_order(order_key, epoch, labeled.shape[0], num_labeled, recipe.batch_size)
     num_steps = (num_labeled + recipe.batch_size - 1) // recipe.batch_size
     epoch_key = jax.random.fold_in(augmentation_key, epoch)
+    known = jnp.where(jnp.arange(labeled.shape[0]) < num_labeled, examples.labels[labeled], -1)
 
     def body(step, carry):
         state, totals = carry
@@ -124,7 +125,7 @@ def train_epoch(
             batch = jax.lax.with_sharding_constraint(batch, sharding)
         step_key = jax.random.fold_in(epoch_key, step)
         share = (epoch + step / num_steps) / epochs
-        state, metrics = train_step(state, examples, batch, share, step_key, networks, recipe)
+        state, metrics = train_step(state, examples, batch, share, step_key, networks, recipe, known)
         bad = jnp.where((totals.bad_step == 0) & (metrics.bad_step > 0), step + 1, totals.bad_step)
         totals = jax.tree.map(jnp.add, totals, metrics)
         return state, totals._replace(bad_step=bad)
@@ -146,6 +147,7 @@ def train_step(
     key: jax.Array,
     networks: Networks,
     recipe: Recipe,
+    known: jax.Array | None = None,
 ) -> tuple[TrainState, EpochMetrics]:
     """Takes one step of the optimizer on the images `batch` [B].
 
@@ -154,6 +156,7 @@ def train_step(
       batch: indices of images, [B].
       share: of the training that is behind, a scalar in [0, 1).
       key: for the augmentation, and for dropout where a network has it.
+      known: the classes of all labeled images, for balanced class weights; -1 does not count, [L].
 
     Returns:
       The state, and the metrics of this step.
@@ -177,6 +180,9 @@ def train_step(
         true_loss = losses.cross_entropy(logits, labels)
         ranking = losses.ranking_loss(predicted, true_loss, recipe.margin)
         learned = losses.cross_entropy(logits, labels, recipe.label_smoothing)
+        if recipe.class_weights == "balanced":
+            assert known is not None
+            learned *= losses.class_weights(known, logits.shape[-1])[labels]
         loss = learned.mean() + recipe.ranking_weight * ranking
         metrics = EpochMetrics(
             true_loss.mean(), ranking, (logits.argmax(-1) == labels).mean(), ~jnp.isfinite(loss)

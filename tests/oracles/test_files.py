@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aljax.data import tables
@@ -188,6 +188,7 @@ cells = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_character
 names = cells.filter(lambda text: text.strip() and not text.lstrip().startswith("{"))
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(names, cells), min_size=1, max_size=4),
     st.sampled_from(tables.DIVIDERS),
@@ -200,6 +201,7 @@ def test_every_table_comes_back_as_it_was_written(rows, divider, ending, encodin
     assert found == [(file, label.strip()) for file, label in rows]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_table_or_are_refused(content):
     with contextlib.suppress(ValueError):

@@ -121,6 +121,18 @@ def test_ties_are_summarized_where_lines_count_them():
     assert "ties" not in summary.summarize(LINES)[0]
 
 
+def test_metrics_are_summarized_where_lines_have_them():
+    classes = [{"ant": 0.5, "bee": 0.9, "cat": None}, {"ant": 0.7, "bee": 0.8, "cat": None}]
+    lines = [line(t, 1, ece=0.1 + 0.2 * t, per_class_accuracy=classes[t]) for t in range(2)]
+    (row,) = summary.summarize(lines)
+    assert row["ece"]["mean"] == pytest.approx(0.2)
+    assert row["per_class_accuracy"]["ant"]["mean"] == pytest.approx(0.6)
+    assert row["per_class_accuracy"]["cat"]["mean"] is None
+    table = list(csv.DictReader(io.StringIO(summary.contents(lines)["summary.csv"].decode())))
+    assert float(table[0]["per_class_accuracy_bee_mean"]) == pytest.approx(0.85)
+    assert "nll" not in row
+
+
 def test_the_means_of_pairs_are_symmetric():
     values = [("x", "y", 0.2), ("x", "z", None), ("y", "z", -0.5)]
     lines = [

@@ -77,6 +77,12 @@ DAMAGE = {
         lambda run: rewrite(run / "cycles.jsonl", 1, accuracy=None),
         "cycles.jsonl:1: accuracy is None",
     ),
+    "a metric": (
+        lambda run: (run / "config.json").write_text(
+            (run / "config.json").read_text().replace('"metrics": []', '"metrics": ["ece"]')
+        ),
+        "cycles.jsonl:1: lacks ece, which config.metrics asks for",
+    ),
     "labeled": (lambda run: rewrite(run / "cycles.jsonl", 2, labeled=5), "cycles.jsonl:2: labeled is 5, and"),
     "timings": (lambda run: (run / "timings.jsonl").unlink(), "timings.jsonl: 0 lines for 4 complete cycles"),
     "diagnostics": (

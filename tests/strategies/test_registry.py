@@ -215,6 +215,9 @@ def test_a_permuted_sub_pool_gives_the_permuted_answer(name, seed):
     if name == "robust_core_set":  # any of the centers of the smallest radius will do
         radii = [radius(given_view, chosen) for chosen in (first.chosen, order[second.chosen])]
         assert radii[0] == pytest.approx(radii[1], abs=1e-4)
+    elif name == "maxherding":  # two images that cover each other alone tie
+        covers = [coverage(given_view, chosen) for chosen in (first.chosen, order[second.chosen])]
+        assert covers[0] == pytest.approx(covers[1], abs=1e-5)
     elif name == "vote_entropy":  # votes tie
         scores = [selection.scores[selection.chosen] for selection in (first, second)]
         np.testing.assert_allclose(scores[0], scores[1], atol=1e-6)
@@ -230,6 +233,14 @@ def radius(given_view, chosen, outliers=1):
     centers = np.concatenate([given_view.features[chosen], labeled])
     apart = np.linalg.norm(given_view.features[:, None] - centers, axis=-1)
     return np.sort(apart.min(axis=1))[-1 - outliers]
+
+
+def coverage(given_view, chosen):
+    """Returns the sum over the sub-pool of the similarity to the nearest labeled or chosen image."""
+    labeled = given_view.labeled_features[: given_view.num_labeled]
+    rows = [np.asarray(given_view.features), np.concatenate([given_view.features[chosen], labeled])]
+    points, centers = (values / np.linalg.norm(values, axis=1, keepdims=True) for values in rows)
+    return np.exp(-((points[:, None] - centers) ** 2).sum(axis=-1)).max(axis=1).sum()
 
 
 def test_typiclust_and_probcover_look_at_directions_not_at_lengths():

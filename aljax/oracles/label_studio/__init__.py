@@ -50,7 +50,7 @@ def report(progress: Progress) -> None:
 
 
 def ask_by_files(setting: Setting, batch: Batch, root: Path) -> None:
-    """Writes the tasks of a batch, and takes what exports hold; raises Waiting if that is not all."""
+    """Writes the tasks of a batch, and takes what exports hold; raises Waiting if none is of this batch."""
     folder = setting.workdir / FOLDER
     (folder / EXPORTS).mkdir(parents=True, exist_ok=True)
     out = folder / f"cycle-{batch.cycle:02d}.json"
@@ -60,12 +60,14 @@ def ask_by_files(setting: Setting, batch: Batch, root: Path) -> None:
     for path in sorted((folder / EXPORTS).iterdir()):
         if path.suffix.lower() in (".json", ".csv"):
             take(setting, annotations.read(path, setting.class_names))
-    if count := left(setting, batch):
+    count, total = left(setting, batch), len(batch.questions)
+    if count == total:
         raise Waiting(
-            f"{out}: import it into a project of Label Studio with {CONFIG}; {count} of "
-            f"{len(batch.questions)} images have no answer in {folder / EXPORTS}/*.json or *.csv yet; "
-            "with such an export there, the same command goes on"
+            f"{out}: import its {total} tasks into a project of Label Studio with {CONFIG}, label them, and "
+            f"put the export (JSON, JSON_MIN or CSV) into {folder / EXPORTS}; then the same command goes on"
         )
+    if count:  # as JSON_MIN and CSV leave out what was skipped
+        logging.info("%s: %d of %d tasks have an answer", out, total - count, total)
 
 
 @contextlib.contextmanager

