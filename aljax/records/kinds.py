@@ -58,6 +58,7 @@ KINDS: dict[str, dict[str, tuple[Test, str]]] = {
     },
     "timings.jsonl": dict.fromkeys(("recover", "score", "select", "diagnose", "train", "evaluate"), NUMBER),
 }
+NEEDED = {"pairs.jsonl": ("a", "b")}
 
 
 def problems(name: str, record: Record) -> Iterator[str]:
@@ -65,6 +66,9 @@ def problems(name: str, record: Record) -> Iterator[str]:
     for field, (accepts, accepted) in KINDS.get(name, {}).items():
         if field in record and not accepts(record[field]):
             yield f"{field} is {record[field]!r:.60}, not {accepted}"
+    for field in NEEDED.get(name, ()):
+        if record.get(field) is None:
+            yield f"it lacks {field}"
     for field in ("trial", "cycle"):
         if name in KINDS and not (type(record.get(field)) is int and 0 <= record[field] < 2**31):
             yield f"{field} is {record.get(field)!r:.60}, not a number from 0"

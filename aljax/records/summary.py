@@ -84,7 +84,7 @@ def summarize_pairs(lines: Sequence[Record]) -> list[dict[str, Any]]:
             "a": a,
             "b": b,
             "trials": len(group),
-            **{name: spread(line[name] for line in group) for name in PAIR_MEASURES},
+            **{name: spread(line.get(name) for line in group) for name in PAIR_MEASURES},
         }
         for (cycle, a, b), group in sorted(groups.items(), key=lambda item: item[0][0])
     ]
@@ -105,7 +105,7 @@ def pair_means(lines: Sequence[Record], cycle: int) -> tuple[list[str], np.ndarr
     names = list(dict.fromkeys(line[side] for side in ("a", "b") for line in lines))
     groups: dict[tuple[str, str], list[float]] = {}
     for line in lines:
-        if line["C"] is not None:
+        if line.get("C") is not None:
             groups.setdefault((line["a"], line["b"]), []).append(line["C"])
     means = np.full((len(names), len(names)), np.nan)
     np.fill_diagonal(means, 1)

@@ -133,11 +133,11 @@ def test_more_lines_than_planned(cycles):
         records.completed(cycles.parent, PLAN[:2])
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=80), st.integers(0, 3))
 def test_any_bytes_are_read_or_refused(tmp_path_factory, content, whole_lines):
     path = tmp_path_factory.mktemp("fuzz") / "cycles.jsonl"
-    path.write_bytes(files.encoded({"trial": 0}) * whole_lines + content)
+    path.write_bytes(files.encoded({"trial": 0, "cycle": 1}) * whole_lines + content)
     with contextlib.suppress(InvalidInputError):
         lines, length = files.read_lines(path)
         assert len(lines) >= whole_lines
