@@ -170,7 +170,9 @@ def test_a_need_that_no_view_meets_is_refused(own):
     text = (
         "from aljax.strategies import needs\n@needs('gradients')\ndef pick(key, view, budget): return [0, 1]"
     )
-    with pytest.raises(InvalidInputError, match=r"it needs gradients; accepted: features, .*predicted_loss$"):
+    with pytest.raises(
+        InvalidInputError, match=r"it needs gradients; accepted: dropout_classes, .*predicted_loss$"
+    ):
         find(own(text))
 
 
