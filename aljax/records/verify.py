@@ -83,9 +83,10 @@ def _of_records(workdir: Path) -> Iterator[str]:
         return
     yield from _pairs(workdir, lines)
     if len(lines) == len(plan):
-        yield from summaries(workdir, lines)
-        if not manifest.finished(workdir):
-            yield f"{workdir / manifest.NAME}: missing, or not that of a finished run"
+        if not manifest.exists(workdir):
+            yield f"{workdir / manifest.NAME}: missing"
+        elif manifest.finished(workdir):  # else the report is left, which the same command makes
+            yield from summaries(workdir, lines)
         return
     if (workdir / "summary.json").exists():
         yield f"{workdir / 'summary.json'}: there, though {len(lines)} cycles are not the whole run"
