@@ -83,9 +83,10 @@ def _of_records(workdir: Path) -> Iterator[str]:
         return
     yield from _pairs(workdir, lines)
     if len(lines) == len(plan):
-        yield from summaries(workdir, lines)
-        if not manifest.finished(workdir):
-            yield f"{workdir / manifest.NAME}: missing, or not that of a finished run"
+        if not _goes_on(workdir):
+            yield from summaries(workdir, lines)
+        if not manifest.exists(workdir):
+            yield f"{workdir / manifest.NAME}: missing"
         return
     if (workdir / "summary.json").exists():
         yield f"{workdir / 'summary.json'}: there, though {len(lines)} cycles are not the whole run"
@@ -93,6 +94,14 @@ def _of_records(workdir: Path) -> Iterator[str]:
         yield f"{workdir / manifest.NAME}: there, though {len(lines)} cycles are not the whole run"
     if lines and not manifest.exists(workdir):
         yield f"{workdir / manifest.NAME}: missing"
+
+
+def _goes_on(workdir: Path) -> bool:
+    """Tells whether the report alone is left, which the same command makes."""
+    try:
+        return manifest.exists(workdir) and not manifest.finished(workdir)
+    except InvalidInputError:
+        return False
 
 
 def _witnessed(workdir: Path) -> Iterator[str]:
