@@ -34,7 +34,7 @@ class Batch(NamedTuple):
 
     posterior: jax.Array  # of the members in each configuration, [S, E]
     share: jax.Array  # probability of each configuration, [S]
-    count: jax.Array  # configurations that may occur; above S, they are drawn
+    possible: jax.Array  # configurations that may occur; above S, they are drawn
     chosen: jax.Array  # positions, and -1 behind them, [M] int32
     free: jax.Array  # [M] bool
     bound: jax.Array  # of the information of each image, [M]
@@ -106,7 +106,7 @@ def _choose(key, log_probs, budget):
     start = Batch(
         posterior=jnp.full((CONFIGURATIONS, len(probs)), 1 / len(probs)),
         share=jnp.zeros(CONFIGURATIONS).at[0].set(1),
-        count=jnp.float32(1),
+        possible=jnp.float32(1),
         chosen=jnp.full(size, -1, jnp.int32),
         free=jnp.ones(size, bool),
         bound=each(scoring.bald, log_probs, image_axis=1),
@@ -134,7 +134,7 @@ def _information(batch, probs, own_entropy):
 def _extended(key, batch, probs):
     """Adds an image's class, of probs [E, K], to every configuration."""
     members, classes = probs.shape
-    count = batch.count * classes
+    count = batch.possible * classes
     own = jnp.arange(CONFIGURATIONS) % members  # the member that a drawn configuration is of
     first_key, label_key = jax.random.split(key)
 
@@ -150,11 +150,11 @@ def _extended(key, batch, probs):
         return batch.posterior[jax.random.categorical(first_key, of_members, axis=0)]
 
     def drawn(batch):
-        enumerates = batch.count <= CONFIGURATIONS
+        enumerates = batch.possible <= CONFIGURATIONS
         posterior = jax.lax.cond(enumerates, first_drawn, lambda batch: batch.posterior, batch)
         label = jax.random.categorical(label_key, jnp.log(probs[own]))
         joint = posterior * probs[:, label].T
         return joint / joint.sum(axis=1, keepdims=True), jnp.full(CONFIGURATIONS, 1 / CONFIGURATIONS)
 
     posterior, share = jax.lax.cond(count <= CONFIGURATIONS, enumerated, drawn, batch)
-    return batch._replace(posterior=posterior, share=share, count=count)
+    return batch._replace(posterior=posterior, share=share, possible=count)

@@ -115,9 +115,8 @@ def merges(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         stale |= stale[nearest]
         kept = ~np.isin(row, right)
         nearest = (np.cumsum(kept) - 1)[nearest]
-        means, sizes, member, height, nearest, apart, stale = (
-            values[kept] for values in (means, sizes, member, height, nearest, apart, stale)
-        )
+        means, sizes, height, apart = means[kept], sizes[kept], height[kept], apart[kept]
+        member, nearest, stale = member[kept], nearest[kept], stale[kept]
     return np.concatenate(pairs), np.concatenate(heights)
 
 
@@ -127,7 +126,8 @@ def _mutual(nearest: np.ndarray, apart: np.ndarray) -> tuple[np.ndarray, np.ndar
     left = np.flatnonzero((nearest[nearest] == row) & (row < nearest))
     if not len(left):  # equal distances that rounding makes a ring
         closest = apart.argmin()
-        return np.sort([closest, nearest[closest]])[:, None]
+        one, other = sorted((closest, nearest[closest]))
+        return np.array([one]), np.array([other])
     return left, nearest[left]
 
 
