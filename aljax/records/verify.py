@@ -109,7 +109,7 @@ def _witnessed(workdir: Path) -> Iterator[str]:
     if not manifest.exists(workdir):
         return
     yield from manifest.problems(workdir)
-    if not manifest.finished(workdir):
+    if _goes_on(workdir):
         for path in sorted(workdir.glob("tensorboard/*/*")):
             yield from events.problems(path)
 
