@@ -11,6 +11,8 @@ from aljax.records.reader import Run
 from aljax.report import claims, protocol, text
 from aljax.report.page import matrices
 
+UNBOUNDED = 10_000  # columns: wider than any table
+
 
 def show(workdir: Path) -> None:
     """Prints the report of a run."""
@@ -19,7 +21,14 @@ def show(workdir: Path) -> None:
     if run.lines:
         console.print(table(summary.summarize(run.lines)))
     for found in matrices(run):
-        console.print(matrix(found["names"], found["means"], found["cycle"]))
+        shown = matrix(found["names"], found["means"], found["cycle"])
+        if console.measure(shown, options=console.options.update(width=UNBOUNDED)).maximum <= console.width:
+            console.print(shown)
+        else:
+            of = f"C of every pair of {len(found['names'])} strategies in cycle {found['cycle']}"
+            console.print(
+                f"{of}: too wide for this terminal, see the report", highlight=False, soft_wrap=True
+            )
     sentences = [*text.first(reader.doubts(run)), *verdict(run), *reader.stopped(run)]
     for sentence in (*sentences, f"report: {run.path / 'report.html'}", f"run directory: {run.path}"):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)

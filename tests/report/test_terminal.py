@@ -1,3 +1,4 @@
+import itertools
 import re
 
 from aljax.records import files, reader, summary
@@ -59,3 +60,19 @@ def test_doubts_are_printed_and_withhold_the_verdict(tmp_path, capsys):
     assert "Trial 0, cycle 1: accuracy is no better than chance" in printed
     assert "verdict on the study's claims is withheld" in printed
     assert "C is negative" not in printed
+
+
+def test_a_matrix_that_is_wider_than_the_terminal_is_in_the_report_alone(tmp_path, capsys, monkeypatch):
+    path = make_run(tmp_path / "run", lines=2)
+    (path / "pairs.jsonl").write_text("")
+    names = [f"strategy_{number}" for number in range(19)]
+    for cycle in (1, 2):
+        for a, b in itertools.combinations(names, 2):
+            files.append(path / "pairs.jsonl", {"trial": 0, "cycle": cycle, "a": a, "b": b, "C": 0.41})
+    for columns, wide in (("80", False), ("200", True)):
+        monkeypatch.setenv("COLUMNS", columns)
+        terminal.show(path)
+        printed = capsys.readouterr().out
+        assert ("C of every pair of 19 strategies in cycle 2: too wide" in printed) == (not wide)
+        assert ("19 strategy_18" in printed) == wide
+        assert "…" not in printed
