@@ -210,7 +210,7 @@ def test_any_bytes_are_a_table_or_are_refused(content):
 
 @pytest.mark.parametrize("content", ["[]", '{"cycle-01.csv": []}', "{", "[" * 100_000])
 def test_what_was_read_before_is_refused_where_it_is_damaged(tmp_path, content):
-    (tmp_path / files.FOLDER).mkdir()
-    (tmp_path / files.FOLDER / files.READ).write_text(content)
+    (tmp_path / by_files.FOLDER).mkdir()
+    (tmp_path / by_files.FOLDER / by_files.READ).write_text(content)
     with pytest.raises(InvalidInputError, match=r"read\.json: damaged \(.*; accepted: the file that aljax"):
-        files.read_before(tmp_path)
+        by_files.read_before(tmp_path)
