@@ -24,9 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     workdir = expanded(given.run_dir)
     model = saved.load(workdir)
     folder = given.dir or Path(stored_config.flat(workdir / "config.json")["dataset.data_dir"])
-    content, count, unreadable = saved.table(model, expanded(folder))
+    content, count, left_out = saved.table(model, expanded(folder))
     files.write(expanded(given.out), content)
     print(f"{given.out}: {count:,} images")
-    for file, reason in unreadable:
+    for file, reason in left_out:
         say(f"{file}: left out ({reason})", 0)
     return 0

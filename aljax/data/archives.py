@@ -18,6 +18,7 @@ import numpy as np
 from aljax.data import tables
 from aljax.errors import InvalidInputError, first_line
 
+CHUNK = 2**20  # bytes that are read at once
 EXTRA = "pip install 'aljax[embeddings]'"
 
 
@@ -64,10 +65,10 @@ def read(path: Path) -> Archive:
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("is no .npz archive, or not whole")
     with open(path, "rb") as file:
         archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("is one array and no archive of them")
         if "features" not in archive.files:
             return dict.fromkeys(archive.files, np.empty(0))
         arrays = {name: archive[name] for name in archive.files if name in Archive._fields[1:]}
@@ -76,11 +77,14 @@ def _npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def _mapped(path: Path, member: str) -> np.ndarray | None:
-    """Maps an array of an archive into memory; None if it is compressed, or not there."""
+    """Maps an array of an archive into memory, once its checksum is right; None if it is compressed."""
     with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
         found = archive.NameToInfo.get(member)
         if found is None or found.compress_type != zipfile.ZIP_STORED:
             return None
+        with archive.open(found) as content:
+            while content.read(CHUNK):  # which fails at its end where the checksum differs
+                pass
         file.seek(found.header_offset)
         header = file.read(30)  # of the member; its name and an extra field of these lengths follow
         file.seek(sum(int.from_bytes(header[place : place + 2], "little") for place in (26, 28)), 1)
@@ -102,6 +106,8 @@ def _npy(path: Path) -> dict[str, np.ndarray]:
         raise InvalidInputError(
             f"{table}: no such file; accepted: file,label[,split] of each row of {path.name}"
         )
+    if zipfile.is_zipfile(path):
+        raise ValueError("is an archive and no array; its name is to end in .npz")
     return {"features": np.load(path, mmap_mode="r", allow_pickle=False), **_table(table)}
 
 
@@ -127,6 +133,10 @@ def _parquet(path: Path) -> dict[str, np.ndarray]:
     arrays = {name: _column(values) for name, values in columns.items() if name in Archive._fields[1:]}
     if "features" in columns:
         features = columns["features"]
+        if not hasattr(features, "value_lengths") or not len(features):
+            raise ValueError(
+                f"its {len(features)} rows of features are of type {features.type}, not lists of numbers"
+            )
         lengths = np.unique(features.value_lengths().fill_null(0).to_numpy(zero_copy_only=False))
         if len(lengths) > 1:
             raise ValueError(f"its rows hold {lengths.min()} to {lengths.max()} features")
@@ -146,10 +156,9 @@ def _column(values: Any) -> np.ndarray:
 def _table(path: Path) -> dict[str, np.ndarray]:
     """Reads a CSV of file,label[,split], a line for each row of features."""
     try:
-        rows = tables.rows(path.read_bytes())
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InvalidInputError(f"{path}: {reason}; accepted: a CSV of file,label[,split]") from error
+        rows = tables.read(path)
+    except ValueError as error:
+        raise InvalidInputError(f"{path}: {error}; accepted: a CSV of file,label[,split]") from error
     arrays = {"files": np.array([row.file for row in rows]), "labels": np.array([row.label for row in rows])}
     if any(row.split for row in rows):
         arrays["split"] = np.array([row.split for row in rows])

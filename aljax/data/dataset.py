@@ -13,6 +13,7 @@ import numpy as np
 from absl import logging
 
 from aljax import registry
+from aljax.data.names import printable
 from aljax.data.sources import SOURCES
 from aljax.data.sources.base import Dataset, LeftOut, Request, Split
 from aljax.errors import InvalidInputError
@@ -46,7 +47,10 @@ def load(
     """
     function = registry.find(source, SOURCES, "config.dataset.source")
     request = Request(name, **fields)
-    request = request._replace(data_dir=os.path.expanduser(request.data_dir))
+    request = request._replace(
+        data_dir=os.path.expanduser(request.data_dir),
+        class_names=tuple(map(printable, request.class_names)),
+    )
     dataset = function(request)
     if not unknown:
         dataset = labeled(dataset)
@@ -74,7 +78,10 @@ def _check(dataset: Dataset, name: str, unknown: bool = False) -> None:
         if not len(split.labels):
             if unknown and split_name == "test":
                 continue
-            raise InvalidInputError(f"config.dataset.name={name!r}: its {split_name} split holds no images")
+            kind = "images" if unknown else "images with a label"
+            raise InvalidInputError(
+                f"config.dataset.name={name!r}: its {split_name} split holds no {kind}; accepted: some"
+            )
         low, high = int(split.labels.min()), int(split.labels.max())
         if low < (-1 if unknown else 0) or high >= len(dataset.class_names):
             raise InvalidInputError(

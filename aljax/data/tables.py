@@ -8,6 +8,7 @@ import csv
 import io
 import json
 from collections.abc import Container, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from aljax import registry
@@ -27,14 +28,29 @@ class Row(NamedTuple):
     who: str
 
 
+def read(path: Path) -> list[Row]:
+    """Returns the rows of a file; raises ValueError, with the reason, if it cannot be read, or as `rows`."""
+    try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise ValueError("is not a regular file")
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(error.strerror) from error
+    return rows(content)
+
+
 def rows(content: bytes) -> list[Row]:
-    """Returns the rows of a table that name a file.
+    """Returns the rows of a table; blank ones are passed over.
 
     Raises:
-      ValueError: if it is no table with the columns file and label, with the reason.
+      ValueError: if it is no table with the columns file and label, or a row has a label and no file, with
+        the reason.
     """
     text = _decoded(content)
-    found = _of_json(text) if text.lstrip().startswith("{") else _of_csv(text)
+    found = list(_of_json(text) if text.lstrip().startswith("{") else _of_csv(text))
+    for row in found:
+        if row.label and not row.file.strip():
+            raise ValueError(f"line {row.line}: names no file for its label {row.label!r}")
     return [row for row in found if row.file.strip()]
 
 
@@ -76,7 +92,7 @@ def _of_csv(text: str) -> Iterator[Row]:
         first, skipped = lines.readline(), 1
     divider = max(DIVIDERS, key=first.count)
     lines.seek(0)
-    reader = csv.reader(lines, delimiter=divider)
+    reader = csv.reader(lines, delimiter=divider, strict=True)  # a quote that is never closed is an error
     try:
         table = [(reader.line_num, cells) for cells in reader][skipped:]
     except csv.Error as error:
@@ -100,6 +116,9 @@ def _of_json(text: str) -> Iterator[Row]:
             record = json.loads(content)
             if not isinstance(record, dict) or not {"file", "label"} <= record.keys():
                 raise ValueError("is no object with file and label")
+            for name in Row._fields[1:]:
+                if type(value := record.get(name)) not in (str, int, type(None)):
+                    raise ValueError(f"{name} is {value!r}, neither a text nor a whole number")
         except (ValueError, RecursionError) as error:
             raise ValueError(f"line {line}: {error}") from error
         yield _row(line, record)
@@ -107,5 +126,6 @@ def _of_json(text: str) -> Iterator[Row]:
 
 def _row(line: int, values: dict[str, object]) -> Row:
     """Returns a row of the table; a value that is missing or null is ""."""
-    file, *others = (str(values.get(name) or "") for name in Row._fields[1:])
-    return Row(line, file, *(other.strip() for other in others))
+    known = (values.get(name) for name in Row._fields[1:])
+    file, *others = ("" if value is None else str(value) for value in known)
+    return Row(line, file, *(printable(other.strip()) for other in others))

@@ -53,11 +53,13 @@ def imagefolder(workdir: Path, out: Path) -> int:
     """Copies the images to OUT/train/CLASS/ and OUT/test/CLASS/, under their names; returns their number.
 
     Raises:
-      InvalidInputError: if the folder is not empty, or an image is no longer there.
+      InvalidInputError: if the folder is not empty or lies among the images, or one of these has changed.
       RunError: if a file could not be written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InvalidInputError(f"--out={out}: is there; accepted: a new folder")
+    if out.resolve().is_relative_to(folder := data_dir(workdir).resolve()):
+        raise InvalidInputError(f"--out={out}: lies among the images of the run; accepted: outside {folder}")
     paths = present(workdir, found := list(labeled(workdir)))
     try:
         for file, split, one in found:
@@ -101,12 +103,16 @@ def _choice(label: str) -> dict[str, Any]:
 
 
 def present(workdir: Path, found: Sequence[Labeled]) -> dict[str, str]:
-    """Returns the paths of the images of a run by id; raises InvalidInputError if one of `found` is gone."""
+    """Returns the paths of a run's images by id; raises InvalidInputError if one of `found` has changed."""
     root = data_dir(workdir)
     paths, _ = unlabeled.listed(root)
     for file, _, _ in found:
         if file not in paths:
             raise InvalidInputError(f"{root / file}: no such file; accepted: the folder of images as it was")
+    now = unlabeled.hashed([paths[file] for file, _, _ in found])
+    for (file, _, answer), image in zip(found, now, strict=True):
+        if image.sha256 != answer.sha256:
+            raise InvalidInputError(f"{root / file}: has changed since it was labeled; accepted: as it was")
     return paths
 
 

@@ -16,7 +16,8 @@ from aljax import models
 from aljax.data import images
 from aljax.data.sources import unlabeled
 from aljax.data.sources.base import LeftOut, Request
-from aljax.errors import InvalidInputError
+from aljax.data.sources.folder import complaint
+from aljax.errors import InvalidInputError, first_line
 from aljax.experiment.study import Study
 from aljax.records import arrays, chosen, files
 from aljax.records.checkpoints import Progress
@@ -94,12 +95,18 @@ def load(workdir: str | Path) -> Model:
         request = Request("", **about["dataset"])
         class_names = tuple(about["class_names"])
         mean, std = stored["mean"], stored["std"]
+        shape = (request.image_size, request.image_size, request.channels)
+        settings = {**about["model"], "dtype": jnp.dtype(about["model"]["dtype"])}
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(f"{path}: damaged ({error}); accepted: the file that aljax wrote") from error
-    shape = (request.image_size, request.image_size, request.channels)
-    settings = {**about["model"], "dtype": jnp.dtype(about["model"]["dtype"])}
     network = models.build(len(class_names), settings, shape)
     variables = traverse_util.unflatten_dict(flat, sep="/")
+    try:
+        jax.eval_shape(partial(_forward, network), variables, np.zeros((1, *shape), np.uint8), mean, std)
+    except Exception as error:  # of weights that are not the network's, almost any kind
+        raise InvalidInputError(
+            f"{path}: damaged ({first_line(error)}); accepted: the file that aljax wrote"
+        ) from error
     return Model(class_names, network, variables, mean, std, request)
 
 
@@ -120,26 +127,29 @@ def table(model: Model, folder: Path) -> tuple[bytes, int, list[LeftOut]]:
 
     Returns:
       A CSV file of file, label, probability and a column per class, the number of images in it, and the
-      images that cannot be read.
+      files that are left out.
 
     Raises:
-      InvalidInputError: if there is no such folder, or it holds no images.
+      InvalidInputError: if there is no such folder, or it holds no images that can be read.
     """
     if not folder.is_dir():
         raise InvalidInputError(f"{folder}: no such folder; accepted: a folder of images")
-    paths, _ = unlabeled.listed(folder)
+    paths, left_out = unlabeled.listed(folder)
     if not paths:
         raise InvalidInputError(f"{folder}: holds no images; accepted: PNG, JPEG or others that Pillow reads")
     pixels, reasons = images.read_all(list(paths.values()), model.request, "reading images")
+    ids = list(paths)
+    unreadable = [LeftOut(ids[place], f"unreadable: {reason}") for place, reason in reasons.items()]
+    if len(unreadable) == len(ids):
+        raise InvalidInputError(complaint(folder, unreadable, 0).partition(", or config.")[0])
     shares = probabilities(model, pixels)
     rows = [
         (file, model.class_names[row.argmax()], f"{row.max():.6f}", *(f"{share:.6f}" for share in row))
         for place, (file, row) in enumerate(zip(paths, shares, strict=True))
         if place not in reasons
     ]
-    ids = list(paths)
-    unreadable = [LeftOut(ids[place], reason) for place, reason in reasons.items()]
-    return chosen.table(["file", "label", "probability", *model.class_names], rows), len(rows), unreadable
+    header = ["file", "label", "probability", *model.class_names]
+    return chosen.table(header, rows), len(rows), [*unreadable, *left_out]
 
 
 def probabilities(model: Model, pixels: np.ndarray) -> np.ndarray:

@@ -185,6 +185,9 @@ def read_before(workdir: Path) -> dict[str, dict[str, list[str]]]:
     """Returns the labels that were read before, by file of questions and image."""
     path = workdir / FOLDER / READ
     try:
-        return json.loads(files.read(path)) if path.exists() else {}
-    except ValueError as error:
+        before = json.loads(files.read(path)) if path.exists() else {}
+        if not isinstance(before, dict) or not all(isinstance(seen, dict) for seen in before.values()):
+            raise ValueError("holds no labels by file and image")
+        return before
+    except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"{path}: damaged ({error}); accepted: the file that aljax wrote") from error

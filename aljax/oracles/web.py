@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from absl import logging
 
@@ -23,6 +23,7 @@ from aljax.records import lines
 LOOPBACK = "127.0.0.1"
 HOST = re.compile(r"(127\.0\.0\.1|localhost)(:\d{1,5})?")  # at any port, which may be forwarded
 LARGEST = 1 << 20  # bytes of a request's body
+CONNECTIONS = 64  # at once; each takes a file descriptor, which the run needs too
 DISCARDED = 1 << 24  # bytes of one that is too large, which are read so that the refusal arrives
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -113,7 +114,22 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, port: int, respond: Respond):
         self.respond = respond
+        self.free = threading.BoundedSemaphore(CONNECTIONS)
         super().__init__((LOOPBACK, port), Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Starts a thread for a connection; closes one too many."""
+        if self.free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answers the requests of a connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Logs in one line what went wrong; a page that was closed is nothing wrong."""
@@ -145,7 +161,7 @@ class Handler(BaseHTTPRequestHandler):
             hosts = self.headers.get_all("Host", [])
             if len(hosts) != 1 or not HOST.fullmatch(hosts[0]):
                 raise StatusError(403, f"accepted: the host {LOOPBACK}")
-            url = urlsplit(self.path)
+            url = _url(self.path)
             request = Request(self.command, url.path, _query(url.query), self.headers, content)
             reply = self.server.respond(request)
         except StatusError as refusal:
@@ -184,6 +200,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Keeps requests off the terminal, where the run reports."""
+
+
+def _url(text: str) -> SplitResult:
+    try:
+        return urlsplit(text)
+    except ValueError as error:
+        raise StatusError(400, f"not an address ({error})") from error
 
 
 def _query(text: str) -> dict[str, str]:

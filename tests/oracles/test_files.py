@@ -206,3 +206,11 @@ def test_every_table_comes_back_as_it_was_written(rows, divider, ending, encodin
 def test_any_bytes_are_a_table_or_are_refused(content):
     with contextlib.suppress(ValueError):
         assert all(row.file.strip() for row in tables.rows(content))
+
+
+@pytest.mark.parametrize("content", ["[]", '{"cycle-01.csv": []}', "{", "[" * 100_000])
+def test_what_was_read_before_is_refused_where_it_is_damaged(tmp_path, content):
+    (tmp_path / by_files.FOLDER).mkdir()
+    (tmp_path / by_files.FOLDER / by_files.READ).write_text(content)
+    with pytest.raises(InvalidInputError, match=r"read\.json: damaged \(.*; accepted: the file that aljax"):
+        by_files.read_before(tmp_path)

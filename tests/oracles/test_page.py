@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from aljax.errors import InvalidInputError, RunError
+from aljax.oracles import web
 from aljax.oracles.base import Batch, Progress, Question, Setting
 from aljax.oracles.page import page
 from aljax.records import journal
@@ -450,6 +451,26 @@ def test_an_open_page_sees_the_end(photos, tmp_path, capsys):
         late.start()
     late.join()
     assert seen == ["finished"]
+
+
+def test_an_address_that_is_none_is_answered(shared):
+    status, _, content = shared[0].send("GET", "http://[/")
+    assert status == 400
+    assert json.loads(content) == {"error": "not an address (Invalid IPv6 URL)"}
+
+
+def test_many_connections_leave_the_run_its_files(monkeypatch):
+    monkeypatch.setattr(web, "CONNECTIONS", 2)
+    with web.serving(0, lambda request: web.json_reply("here")) as port, ExitStack() as opened:
+        kept = [opened.enter_context(closing(http.client.HTTPConnection("localhost", port))) for _ in "ab"]
+        for one in kept:
+            one.request("GET", "/")
+            assert one.getresponse().read() == b'"here"'
+        late = opened.enter_context(closing(http.client.HTTPConnection("localhost", port)))
+        late.connect()
+        assert late.sock.recv(1) == b""
+        kept[0].request("GET", "/")
+        assert kept[0].getresponse().status == 200
 
 
 def test_it_needs_no_jax():

@@ -8,6 +8,7 @@ images of each class is the test split, always the same.
 Shapes: N images, D features, K classes.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,11 @@ def load_embeddings(request: Request) -> Dataset:
       InvalidInputError: if the file cannot be read, its arrays disagree in their rows, a feature is not
         finite, two images have one name, or a label or a split cannot be used.
     """
+    if request.train_split == request.test_split:
+        raise InvalidInputError(
+            f"config.dataset.test_split={request.test_split!r}: is config.dataset.train_split; accepted: "
+            "images that no model trains on"
+        )
     path = Path(request.data_dir)
     archive = archives.read(path)
     features = _features(archive.features, path)
@@ -77,7 +83,7 @@ def _ids(archive: Archive, path: Path) -> tuple[str, ...]:
     if archive.files is None:
         count = len(archive.features)
         return tuple(f"row-{row:0{len(str(count - 1))}d}" for row in range(count))
-    ids = tuple(printable(name) for name in _texts(archive.files))
+    ids = tuple(_texts(archive.files))
     first: dict[str, int] = {}
     for row, id in enumerate(ids):
         if first.setdefault(id, row) != row:
@@ -88,7 +94,9 @@ def _ids(archive: Archive, path: Path) -> tuple[str, ...]:
 
 
 def _texts(values: np.ndarray) -> list[str]:
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in values.tolist()]
+    """Returns texts, printable; of bytes, those in UTF-8."""
+    found = (os.fsdecode(value) if isinstance(value, bytes) else str(value) for value in values.tolist())
+    return [printable(text) for text in found]
 
 
 def _check_finite(features: np.ndarray, ids: tuple[str, ...], path: Path) -> None:
@@ -105,13 +113,19 @@ def _check_finite(features: np.ndarray, ids: tuple[str, ...], path: Path) -> Non
 def _labels(archive: Archive, ids: tuple[str, ...], path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     """Returns each image's class, -1 where it is unknown, [N] int32, and the names of the classes."""
     labels = np.full(len(ids), -1) if archive.labels is None else archive.labels
-    given = () if archive.class_names is None else tuple(_texts(np.atleast_1d(archive.class_names)))
+    named = np.empty(0, "U1") if archive.class_names is None else np.atleast_1d(archive.class_names)
+    given = tuple(_texts(named))
+    if named.ndim > 1 or named.dtype.kind not in "iuUS" or {*given} & {*UNKNOWN}:
+        raise InvalidInputError(
+            f"{path}: class_names are {named.dtype} {named.shape}: {_listed(list(given))}; accepted: names "
+            "[K], none of them empty or -1, which mean unknown"
+        )
     if labels.dtype.kind not in "iuUS":
         raise InvalidInputError(
             f"{path}: labels are of type {labels.dtype}; accepted: whole numbers or names"
         )
     numbers, names = labels.dtype.kind in "iu", _texts(labels)
-    known = sorted({*names} - {*UNKNOWN}, key=natural)
+    known = sorted((one for one in {*names} - {*UNKNOWN} if not (numbers and one[0] == "-")), key=natural)
     class_names = given or tuple(known)
     if len(class_names) < 2 or len(set(class_names)) < len(class_names):
         raise InvalidInputError(
@@ -121,7 +135,7 @@ def _labels(archive: Archive, ids: tuple[str, ...], path: Path) -> tuple[np.ndar
     accepted = [str(number) for number in range(len(given))] if given and numbers else list(class_names)
     number_of = {name: number for number, name in enumerate(accepted)} | dict.fromkeys(UNKNOWN, -1)
     for row, name in enumerate(names):
-        if name not in number_of or (numbers and name[0] == "-" and name != UNKNOWN[1]):
+        if name not in number_of:
             raise InvalidInputError(
                 f"{path}: row {row} ({ids[row]}) has the label {name!r}; {registry.meant(name, accepted)}"
                 f"accepted: {_listed(accepted)}, or {'-1' if numbers else 'an empty one'} where it is unknown"

@@ -86,7 +86,9 @@ def load_unlabeled(request: Request) -> Dataset:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raises InvalidInputError if a class has the name of another answer, or one that no folder can have."""
+    """Raises InvalidInputError if a class has the name of another, or of another answer, or no folder can."""
+    if len(set(names)) < len(names):
+        raise InvalidInputError(f"config.dataset.class_names={tuple(names)!r}: accepted: different names")
     for name in names:
         folder = name.isprintable() and name == name.strip() and name[:1] not in ("", ".")
         if not folder or {*name} & {*"/\\"} or name in ("skip", "unsure"):
@@ -145,13 +147,13 @@ def by_file(path: Path, ids: Mapping[str, str], request: Request) -> Labels:
       InvalidInputError: if the file cannot be read, or a line of it is wrong, naming the first.
     """
     try:
-        rows = tables.rows(path.read_bytes())
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        rows = tables.read(path)
+    except ValueError as error:
         raise InvalidInputError(
-            f"config.dataset.labels={request.labels!r}: {reason}; accepted: a CSV or JSONL file of file,label"
+            f"config.dataset.labels={request.labels!r}: {error}; accepted: a CSV or JSONL file of file,label"
         ) from error
     known = Labels({}, {})
+    seen: dict[str, tuple[int, tuple[str, str]]] = {}  # the line and the entry of an image
     absent, wrong = [], []
     for row in rows:
         id = tables.id_of(row.file, ids)
@@ -161,14 +163,17 @@ def by_file(path: Path, ids: Mapping[str, str], request: Request) -> Labels:
             label, problem = "", str(error) if row.label else ""
         else:
             problem = ""
+        entry = label, row.split or "train"
         if row.split not in ("", "train", "test"):
             problem = f"split {row.split!r}; accepted: train, test, or none"
+        elif id is not None and not problem and seen.setdefault(id, (row.line, entry))[1] != entry:
+            problem = f"file {id!r} has another label or split in line {seen[id][0]}; accepted: one of each"
         if problem:
             wrong.append(f"{path}:{row.line}: {problem}")
         elif id is None:
             absent.append(row.file)
         else:
-            known.classes[id], known.splits[id] = label, row.split or "train"
+            known.classes[id], known.splits[id] = entry
     if wrong:
         more = f", and {len(wrong) - 1} more lines are wrong" if len(wrong) > 1 else ""
         raise InvalidInputError(f"{wrong[0]}{more}")

@@ -230,6 +230,13 @@ NAN = np.where(np.arange(N * D).reshape(N, D) == 5, np.nan, FEATURES)
             {"split": np.array(["tarin", "test"] * 5)},
             "no image is of the split 'train'; accepted as config.dataset",
         ),
+        ({"class_names": np.array([["cat", "dog"]])}, "class_names are <U3 (1, 2): "),
+        ({"class_names": np.array([0.0, 1.0])}, "class_names are float64 (2,): 0.0, 1.0; accepted: names"),
+        (
+            {"class_names": np.array(["", "dog"])},
+            "class_names are <U3 (2,): , dog; accepted: names [K], none",
+        ),
+        ({"class_names": np.array(["-1", "dog"])}, "none of them empty or -1, which mean unknown"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_line(write, changes, complaint):
@@ -247,9 +254,32 @@ def test_files_that_are_no_embeddings_are_refused_in_one_line(tmp_path, write):
     for bad in (b"", b"PK\3\4", content[:-30], content[: len(content) // 2], pickle.dumps(FEATURES)):
         damaged.write_bytes(bad)
         assert f"{damaged}: " in refused(damaged)
-    np.save(tmp_path / "array.npy", FEATURES.astype(object), allow_pickle=True)
+    damaged.write_bytes(content.replace(FEATURES.tobytes(), FEATURES[::-1].tobytes()))
+    assert "Bad CRC-32 for file 'features.npy'" in refused(damaged)
+    damaged.write_text("no archive")
+    assert f"{damaged}: is no .npz archive, or not whole; accepted" in refused(damaged)
+    damaged.rename(tmp_path / "array.npy").write_bytes(content)
     (tmp_path / "array.csv").write_text("file,label\n")
+    assert "array.npy: is an archive and no array; its name is to end in .npz" in refused(
+        tmp_path / "array.npy"
+    )
+    np.save(tmp_path / "array.npy", FEATURES.astype(object), allow_pickle=True)
     assert "pickled" in refused(tmp_path / "array.npy")
+
+
+def test_texts_are_printable_whatever_their_bytes(write):
+    labels = np.array([b"\xff", b"\x1b[31mred"] * 5)
+    files = np.array([b"\xff%d" % row for row in range(N)])
+    found = load(write(labels=labels, files=files, class_names=...))
+    assert found.class_names == (r"\x1b[31mred", r"\xff")
+    assert found.train.ids[0] == r"\xff0"
+
+
+def test_the_same_images_to_train_and_to_test_are_refused(write):
+    for changes in ({}, {"split": ...}):
+        assert "config.dataset.test_split='train': is config.dataset.train_split" in refused(
+            write(**changes), test_split="train"
+        )
 
 
 def test_no_pickle_is_executed(tmp_path):

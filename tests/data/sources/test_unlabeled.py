@@ -1,6 +1,7 @@
 """A folder of images of which only some are labeled."""
 
 import hashlib
+import os
 
 import numpy as np
 import pytest
@@ -106,6 +107,10 @@ def test_files_of_labels_that_are_gone_are_named_in_a_warning(folder, tmp_path, 
             r"labels\.csv:2: split 'valid'; accepted: train, test, or none",
         ),
         ("name,label\n9.png,cat\n", r"has no column 'file'; accepted: a CSV or JSONL file"),
+        (
+            "file,label\n9.png,cat\n.\\9.png,dog\n",
+            r"labels\.csv:3: file '9\.png' has another label or split in line 2; accepted: one of each",
+        ),
     ],
 )
 def test_a_wrong_file_of_labels_is_refused(folder, tmp_path, table, reason):
@@ -113,6 +118,23 @@ def test_a_wrong_file_of_labels_is_refused(folder, tmp_path, table, reason):
     path.write_text(table)
     with pytest.raises(InvalidInputError, match=reason):
         load(folder, labels=str(path))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes")
+def test_a_pipe_of_labels_is_not_waited_for(folder, tmp_path):
+    os.mkfifo(tmp_path / "labels.csv")
+    with pytest.raises(InvalidInputError, match=r"labels='.*labels\.csv': is not a regular file; accepted"):
+        load(folder, labels=str(tmp_path / "labels.csv"))
+
+
+def test_names_of_classes_are_compared_as_normalized(folder, tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("file,label\n9.png,e\u0301t\u00e9\n")
+    found = load(folder, labels=str(path), class_names=("\u00e9te\u0301", "cat"))
+    assert found.class_names == ("\u00e9t\u00e9", "cat")
+    assert found.train.labels[found.train.ids.index("9.png")] == 0
+    with pytest.raises(InvalidInputError, match=r"class_names=.*: accepted: different names"):
+        load(folder, class_names=("\u00e9", "e\u0301"))
 
 
 def test_unreadable_images_are_refused_unless_they_may_be_left_out(folder):
