@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import logging
 
@@ -20,6 +20,14 @@ Main = Callable[..., int]  # main(arguments), those of the process if it has non
 
 class Parser(argparse.ArgumentParser):
     """Parses a command's arguments; refuses wrong ones in one line, with exit status 2."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parses arguments; what is needed at least once is there, where "--" follows "--" too."""
+        given = super().parse_args(args, namespace)
+        for action in self._actions:
+            if action.nargs == "+" and not getattr(given, action.dest, True):
+                self.error(f"the following arguments are required: {action.dest}")
+        return given
 
     def error(self, message: str) -> NoReturn:
         """Prints what is wrong, and exits."""

@@ -172,9 +172,9 @@ def test_what_is_held_out_is_neither_trained_on_nor_made_into_others(tmp_path, m
     seen = []
     original = experiment.fit
 
-    def spying(study, pools, trial, watch, before=None):
+    def spying(study, pools, trial, watch, before=None, **options):
         seen.append([set(images.labeled) for images in pools])
-        return original(study, pools, trial, watch, before)
+        return original(study, pools, trial, watch, before, **options)
 
     held = []
     holding = validation.extended_holdout

@@ -118,7 +118,7 @@ def test_the_command_prints_tables_and_writes_figures(tmp_path, capsys):
 
 
 def test_one_trial_and_other_recipes_are_said(tmp_path):
-    shown = [made(tmp_path / name, 0.01, trials=1, train={"epochs": i}) for i, name in enumerate("ab")]
+    shown = [made(tmp_path / name, 0.01, trials=1, train={"epochs": 1 + i}) for i, name in enumerate("ab")]
     found = accuracy.aligned(shown)
     assert found.names == ["a", "b"]
     assert found.differing == ["train.epochs"]

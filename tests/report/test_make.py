@@ -380,7 +380,7 @@ def test_a_folder_that_is_no_run_is_refused_in_one_line(run, tmp_path, capsys):
         (tmp_path / "none", "none: no config.json; accepted: a run directory"),
         (tmp_path / "empty", "empty: no config.json"),
         (broken, "config.json: not a config that aljax wrote (it lacks 'trials')"),
-        (strange, "cycles.jsonl:1: labeled is 'ten'; accepted: a number"),
+        (strange, "cycles.jsonl:1: damaged (labeled is 'ten', not a number or null)"),
     ):
         assert command.main([str(path)]) == 2
         said = capsys.readouterr().err.strip()
