@@ -6,7 +6,6 @@ these images, more than about a folder of which most were never asked for.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,11 +63,9 @@ def plan(config: Mapping[str, Any], acquire: str, labels: Path, count: int, tria
     """Returns the config of a study on `count` labels, in which the strategy `acquire` is labeled."""
     budget = max(1, count // ROUNDS)
     subset_size = max(budget + 1, count // 2)
-    planned = json.loads(json.dumps(config))
-    planned["dataset"] |= {"labels": str(labels.absolute()), "class_names": config["dataset"]["class_names"]}
-    planned["train"]["milestones"] = config["train"]["milestones"]
     return {
-        **planned,
+        **config,
+        "dataset": {**config["dataset"], "labels": str(labels.absolute())},
         "oracle": "dataset",
         "trials": trials,
         "budget": budget,

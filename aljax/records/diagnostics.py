@@ -229,7 +229,7 @@ def _check_sizes(kept: Gallery) -> None:
     alike = {size, len(kept.coordinates), len(kept.distance), len(kept.group)} == {size}
     if not alike or kept.coordinates.shape[1] != 2 or len(kept.scores) not in (0, size):
         raise ValueError("its arrays are of different lengths")
-    if len(kept.images) != len(kept.shown):
+    if len(kept.images) not in (0, len(kept.shown)):  # embeddings have none
         raise ValueError("it does not hold the images that it shows")
     limits = (len(kept.class_names), BOTH + 1, size)
     for values, limit in zip((kept.labels, kept.group, kept.shown), limits, strict=True):
