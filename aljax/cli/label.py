@@ -6,6 +6,7 @@ from pathlib import Path
 
 from aljax.cli import run
 from aljax.cli.guard import Parser, expanded, guarded
+from aljax.errors import InvalidInputError
 
 DESCRIPTION = "Asks a person for the classes of images, trains on the answers, and asks again."
 STATUS = """The same command goes on. Every field of configs/label.py may follow, as --config.FIELD=VALUE.
@@ -22,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--budget", type=int, help="questions in each cycle")
     parser.add_argument("--workdir", help="the run directory (default: runs/label)")
     given, others = parser.parse_known_args(sys.argv[1:] if arguments is None else arguments)
+    if not expanded(given.dir).is_dir():  # before anything is imported
+        raise InvalidInputError(f"{given.dir}: accepted: a folder of images that exists")
     fields = {
         "dataset.data_dir": str(expanded(given.dir).absolute()),
         "oracle": given.oracle,
