@@ -58,9 +58,9 @@ def load_unlabeled(request: Request) -> Dataset:
     names = request.class_names or tuple(sorted({*classes.values()} - {""}, key=natural))
     if len(names) < 2:
         raise InvalidInputError(
-            f"config.dataset.class_names={names!r}: accepted: at least two names, as in ('cat', 'dog') or aljax "
-            f"label --classes cat,dog, where {root}/{request.train_split}/CLASS/ and config.dataset.labels name "
-            "no more"
+            f"config.dataset.class_names={names!r}: accepted: at least two names, as in ('cat', 'dog') or "
+            f"aljax label --classes cat,dog, where {root}/{request.train_split}/CLASS/ and "
+            "config.dataset.labels name no more"
         )
     check_names(names)
     pixels, reasons = images.read_all(list(paths.values()), request, "reading images")
