@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aljax import __version__
+from aljax.config import FIELDS
 from aljax.errors import InvalidInputError
 from aljax.records import diagnostics, stored_config
 from aljax.records.files import Record, read, read_lines
@@ -53,6 +54,7 @@ def load(path: Path) -> Run:
         for name in needed:
             if not isinstance(config, dict) or name not in config:
                 raise ValueError(f"it lacks {name!r}")
+        _check_kinds(config)
         config["dataset"]["name"]
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(
@@ -92,6 +94,18 @@ def load(path: Path) -> Run:
         galleries=galleries,
         missing=missing,
     )
+
+
+def _check_kinds(config: dict[str, Any]) -> None:
+    """Raises ValueError if a field of a stored config, or a group, is of another kind than it has."""
+    for name, field in FIELDS.items():
+        group, _, last = name.rpartition(".")
+        values = config.get(group, {}) if group else config
+        if not isinstance(values, dict):
+            raise ValueError(f"{group} is no group of fields")
+        kinds = {float: (int, float), tuple: (list, tuple)}.get(type(field.default), type(field.default))
+        if not isinstance(values.get(last, field.default), kinds):
+            raise ValueError(f"{name} is not {field.accepted}")
 
 
 def _log(path: Path, done: set[Place]) -> tuple[list[Record], str]:

@@ -157,7 +157,7 @@ def test_by_keyboard_from_the_first_image_to_the_end(page, start, tmp_path):
     expect(page.locator("#progress")).to_have_text("5 of 6")
     assert sorted(pressed(tmp_path)[-3:]) == ["bird", "dog", "dog"]
     page.keyboard.press("2")
-    expect(page.locator("#wait-title")).to_have_text("Finished")
+    expect(page.locator("#wait-title")).to_have_text("Finished", timeout=30_000)  # the page asks now and then
     assert process.wait(10) == 0
     assert len(pressed(tmp_path)) == len(keys) + 6
     assert page.errors == []
