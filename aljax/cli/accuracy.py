@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from aljax.cli.guard import Parser, guarded
+from aljax.cli.guard import Parser, expanded, guarded
 
 DESCRIPTION = (
     "Compares the accuracies of runs that label by different strategies on the same seeds, at equal labels: "
@@ -22,8 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from aljax.records import reader
     from aljax.report import accuracy, standings
 
-    found = accuracy.aligned([reader.load(path.expanduser()) for path in given.run_dir])
+    found = accuracy.aligned([reader.load(expanded(path)) for path in given.run_dir])
     standings.show(found)
     if given.out is not None:
-        standings.write(found, given.out.expanduser())
+        standings.write(found, expanded(given.out))
     return 0

@@ -16,7 +16,7 @@ from aljax.records.journal import Answer
 
 
 class Known(NamedTuple):
-    """What is known of the N images."""
+    """Holds labels and marks of the N images."""
 
     labels: np.ndarray  # [N] int32; -1: unknown
     skipped: np.ndarray  # images that are not to be asked about again, [N] bool

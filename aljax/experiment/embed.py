@@ -36,7 +36,7 @@ NAMED = 3  # unreadable files that an error names
 
 
 class Embedded(NamedTuple):
-    """What was embedded."""
+    """Holds the embeddings of a folder, and the files without one."""
 
     files: tuple[str, ...]  # N paths below the folder
     features: np.ndarray  # [N, D] float32

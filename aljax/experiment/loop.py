@@ -197,7 +197,7 @@ def with_doubts(
 
 def evaluate(study: Study, progress: checkpoints.Progress) -> files.Record:
     """Measures the trained model on the test set."""
-    accuracy, test_loss = predict.evaluate(
+    accuracy, test_loss, log_probs = predict.evaluate(
         ensemble.first(progress.state),
         study.test_set,
         networks=study.networks,
@@ -207,15 +207,6 @@ def evaluate(study: Study, progress: checkpoints.Progress) -> files.Record:
     further = {}
     if names := study.config["metrics"]:
         labels = np.asarray(study.test_set.labels)
-        log_probs = predict.log_probs_of(
-            progress.state,
-            study.test_set,
-            np.arange(len(labels), dtype=np.int32),
-            np.int32(len(labels)),
-            networks=study.networks,
-            chunk=chunk(study),
-            sharding=mesh.spread(study.mesh),
-        )
         further = metrics.measured(names, np.asarray(log_probs), labels, study.class_names)
     return {"accuracy": accuracy, "test_loss": test_loss, **trained_fields(progress), **further}
 

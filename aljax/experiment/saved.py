@@ -154,15 +154,17 @@ def table(model: Model, folder: Path) -> tuple[bytes, int, list[LeftOut]]:
 
 def probabilities(model: Model, pixels: np.ndarray) -> np.ndarray:
     """Returns the probability of each class for images [n, S, S, C] uint8, [n, K]."""
-    forward = jax.jit(partial(_forward, model.network))
     found = [np.empty((0, len(model.class_names)), np.float32)]
     for start in range(0, len(pixels), BATCH):
         some = pixels[start : start + BATCH]
         padded = np.pad(some, ((0, BATCH - len(some)), *[(0, 0)] * 3))
-        found.append(np.asarray(forward(model.variables, padded, model.mean, model.std))[: len(some)])
+        found.append(
+            np.asarray(_forward(model.network, model.variables, padded, model.mean, model.std))[: len(some)]
+        )
     return np.concatenate(found)
 
 
+@partial(jax.jit, static_argnames="network")
 def _forward(network: Any, variables: Any, pixels: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
     logits, _ = network.apply(variables, standardize(pixels, mean, std), train=False)
     return jax.nn.softmax(logits)

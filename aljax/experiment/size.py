@@ -22,7 +22,7 @@ ACCEPTED = (
 
 
 class Size(NamedTuple):
-    """What a study takes; the memory is that of the images and the weights, and more is needed to train."""
+    """Counts a study's steps and the bytes of its images and weights; training needs more."""
 
     steps: int  # of the optimizer, in all trials and trainings
     weights: int  # bytes of the states of all models

@@ -7,6 +7,7 @@ Shapes: B images, S x S pixels, D values of an embedding.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,7 +45,7 @@ def find(model: str, pixels: int = 0) -> Encoder:
     Raises:
       InvalidInputError: if there is no such model, or it cannot be used for images of so many pixels.
     """
-    if model not in ENCODERS and (folder := Path(model).expanduser()).is_dir():
+    if model not in ENCODERS and (folder := Path(os.path.expanduser(model))).is_dir():
         loaded = checkpoint.load(folder, pixels)
         return Encoder(folder.name, *loaded)
     others = "a folder with a checkpoint's config.json and model.safetensors, "

@@ -32,7 +32,7 @@ class Batch(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What an oracle knows of its run."""
+    """Describes a run to its oracle."""
 
     workdir: Path
     images: Path  # the folder of images; nothing outside of it is shown
@@ -42,7 +42,7 @@ class Setting(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What is told while nobody is asked."""
+    """Describes a run's progress, for those who wait."""
 
     phase: str  # "asking", "training" or "finished"
     cycle: int

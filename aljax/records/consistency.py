@@ -45,6 +45,8 @@ def cycle(workdir: Path, number: int, line: Record, config: Config, labeled: Lab
         strange = list(OF_SCENARIOS[scenario](path, chosen, config, labeled))
     except KeyError as error:
         strange = [f"{path}: lacks details/{error.args[0]}, which a {scenario} has"]
+    if scenario != "stream" and "arrivals" in chosen.details:
+        strange.append(f"{path}: holds details/arrivals, which only a stream has")
     yield from strange
     if strange:
         return
@@ -57,6 +59,7 @@ def cycle(workdir: Path, number: int, line: Record, config: Config, labeled: Lab
             return
         if outside := set(batch.tolist()) - offered:
             yield f"{path}: {len(outside)} images of the {name} selection are not in the sub-pool"
+            return
     taken = chosen.acquired.tolist()
     labeled |= {(line["cycle"], image) for image in taken} if scenario == "synthesis" else set(taken)
     measured = agreement.measured(chosen.uncertainty, chosen.diversity, len(offered))._asdict()

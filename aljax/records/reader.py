@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from aljax import __version__
 from aljax.config import FIELDS
+from aljax.config.checks import accepts
 from aljax.errors import InvalidInputError
 from aljax.records import diagnostics, stored_config
 from aljax.records.files import Record, read, read_lines
@@ -54,7 +55,7 @@ def load(path: Path) -> Run:
         for name in needed:
             if not isinstance(config, dict) or name not in config:
                 raise ValueError(f"it lacks {name!r}")
-        _check_kinds(config)
+        _check_fields(config)
         config["dataset"]["name"]
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(
@@ -96,15 +97,15 @@ def load(path: Path) -> Run:
     )
 
 
-def _check_kinds(config: dict[str, Any]) -> None:
-    """Raises ValueError if a field of a stored config, or a group, is of another kind than it has."""
+def _check_fields(config: dict[str, Any]) -> None:
+    """Raises ValueError if a stored config has a field, or a group of fields, that no config could have."""
     for name, field in FIELDS.items():
         group, _, last = name.rpartition(".")
         values = config.get(group, {}) if group else config
         if not isinstance(values, dict):
             raise ValueError(f"{group} is no group of fields")
-        kinds = {float: (int, float), tuple: (list, tuple)}.get(type(field.default), type(field.default))
-        if not isinstance(values.get(last, field.default), kinds):
+        value = values.get(last, field.default)
+        if not accepts(field, tuple(value) if isinstance(value, list) else value):
             raise ValueError(f"{name} is not {field.accepted}")
 
 

@@ -93,8 +93,8 @@ def evaluate(
     networks: Networks,
     chunk: int,
     sharding: NamedSharding,
-) -> tuple[jax.Array, jax.Array]:
-    """Returns the accuracy in [0, 1] and the mean cross-entropy in nats over all of `examples`."""
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns accuracy in [0, 1], mean cross-entropy in nats and log-probabilities [N, K] of `examples`."""
     size = examples.labels.shape[0]
     log_probs = predict(
         state,
@@ -108,7 +108,7 @@ def evaluate(
     )["log_probs"]
     correct = log_probs.argmax(-1) == examples.labels
     picked = jnp.take_along_axis(log_probs, examples.labels[:, None], axis=-1)
-    return correct.mean(), -picked.mean()
+    return correct.mean(), -picked.mean(), log_probs
 
 
 @partial(jax.jit, static_argnames=("networks", "wanted", "chunk", "sharding"))

@@ -151,8 +151,8 @@ def test_a_test_loss_that_is_not_finite_is_tried_again(folder, tmp_path, monkeyp
 
     def evaluate(*arguments, **options):
         calls.append(1)
-        accuracy, loss = real(*arguments, **options)
-        return accuracy, loss * np.nan if len(calls) in (2, 4, 5) else loss
+        accuracy, loss, log_probs = real(*arguments, **options)
+        return accuracy, loss * np.nan if len(calls) in (2, 4, 5) else loss, log_probs
 
     monkeypatch.setattr(predict, "evaluate", evaluate)
     experiment.run(study(folder, cycles=2, retries=1), tmp_path / "one")

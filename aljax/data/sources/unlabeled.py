@@ -26,7 +26,7 @@ NAMED = 3  # files that a message names
 
 
 class Labels(NamedTuple):
-    """What is known of some images: names of classes and of splits, by id."""
+    """Holds names of classes and of splits by image id, where they are known."""
 
     classes: dict[str, str]
     splits: dict[str, str]  # "train" or "test"

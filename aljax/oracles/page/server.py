@@ -1,4 +1,4 @@
-"""What the page may ask for; without the token, the page itself alone.
+"""Answers the page's requests; without the token, that for the page itself alone.
 
     GET  /, /page.js, ...         the page, which holds no secret
     GET  /state                   what to show

@@ -1,4 +1,4 @@
-"""What all who label share: the last batch, the answers to it, how far the run is. Pure functions."""
+"""The state that all who label share: the last batch, its answers, the run's progress. Pure functions."""
 
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ class State(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """What a page asks to be shown."""
+    """Describes a page's request for a question."""
 
     who: str = ""  # the person's name
     guess: bool = False  # the model's guess before the answer
