@@ -4,9 +4,12 @@ Shapes: N images, S x S pixels (one size for all), C channels (1 grey, 3 colour)
 vector, an embedding, stands for each image.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from aljax.data.rows import Images
 
 
 class Request(NamedTuple):
@@ -22,6 +25,7 @@ class Request(NamedTuple):
     background: int = 0  # grey level behind transparent pixels, 0 to 255
     labels: str = ""  # a file that labels images; "": none
     class_names: tuple[str, ...] = ()  # (): those of the labels that there are
+    scratch: str = ""  # a folder for decoded images, mapped from there; "": they are kept in memory
 
 
 class File(NamedTuple):
@@ -34,9 +38,9 @@ class File(NamedTuple):
 class Split(NamedTuple):
     """Images in an order that never changes."""
 
-    images: np.ndarray  # [N, S, S, C] uint8, or [N, D] float16 or float32
+    images: Images  # [N, S, S, C] uint8, or [N, D] float16 or float32
     labels: np.ndarray  # [N] int32; -1: unknown
-    ids: tuple[str, ...]  # N names that stay the same wherever the data set is loaded
+    ids: Sequence[str]  # N names that stay the same wherever the data set is loaded
     files: tuple[File, ...] = ()  # N, or none where a source keeps no account of them
 
 
@@ -47,6 +51,15 @@ class LeftOut(NamedTuple):
     reason: str  # one of few; a colon may separate details from it
 
 
+class Facts(NamedTuple):
+    """What follows from all images of a data set; a cache keeps it, so that they need not be read."""
+
+    sha256: str  # see `dataset.digest`
+    mean: np.ndarray  # of the train split, see `dataset.channel_statistics`
+    std: np.ndarray
+    warning: str  # of test images that are training images too; "": none is
+
+
 class Dataset(NamedTuple):
     """The pool that active learning draws from, and the test set that judges the models."""
 
@@ -54,3 +67,4 @@ class Dataset(NamedTuple):
     test: Split
     class_names: tuple[str, ...]
     left_out: tuple[LeftOut, ...] = ()
+    facts: Facts | None = None  # None: they are computed where they are asked for
