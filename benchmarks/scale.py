@@ -109,7 +109,7 @@ def run(name: str, folder: Path) -> dict[str, Any]:
         started.append(time.monotonic() - BEGIN)
         return found
 
-    loop.prepare = prepared
+    loop.prepare = prepared  # type: ignore[assignment]
     compilation.deterministic()
     compilation.keep()
     workdir = Path(tempfile.mkdtemp(dir=folder))
@@ -131,7 +131,7 @@ def pool(folder: Path, sizes: list[int]) -> list[dict[str, Any]]:
 
 
 def epoch(folder: Path, repeats: int) -> dict[str, Any]:
-    """Times an epoch of 1,000 labeled of 50,000 images, with all images on the device and with those alone."""
+    """Times an epoch of 1,000 of 50,000 images, with all images on the device and with those alone."""
     import jax
 
     from aljax.models import LossPredictor, ResNet18
@@ -150,7 +150,7 @@ def epoch(folder: Path, repeats: int) -> dict[str, Any]:
     stored = feed.Images(pixels, labels, np.full(3, 100, np.float32), np.full(3, 50, np.float32))
     rows = np.random.default_rng(0).choice(50_000, 1_000, replace=False).astype(np.int32)
     everywhere = mesh.everywhere(devices)
-    whole = jax.device_put(Examples(*stored), everywhere)
+    whole = Examples(*jax.device_put(tuple(stored), everywhere))
     networks = Networks(ResNet18(CLASSES, 16), LossPredictor())
     recipe = Recipe(200, batch, 0.1, (160,), 0.1, 0.9, 5e-4, 1.0, 1.0, 120, 4, True)
     keys = jax.random.key(0)[None]
@@ -172,38 +172,26 @@ def epoch(folder: Path, repeats: int) -> dict[str, Any]:
         for a, b in zip(*(jax.tree.leaves(functions[name]()) for name in list(functions)[:2]), strict=True)
     )
     figures = common.compared(common.alternate(functions, repeats), "whole pool on the device")
-    return {"methods": figures, "same_bytes": same}
+    return {"methods": [{"": name, **own} for name, own in figures.items()], "same_bytes": same}
 
 
 def shards(folder: Path, points: int) -> Path:
-    """Makes shards of clustered features, as benchmarks.kcenter draws them, in random order."""
-    from benchmarks.kcenter import clustered
-
+    """Makes shards of features like a network's, as benchmarks.kcenter describes them, in random order."""
     place = folder / f"{points}"
-    if not place.exists():
-        place.mkdir()
-        rng = np.random.default_rng(0)
-        of_all = np.random.default_rng(1).integers(2**31)  # the same clusters in all shards
-        for number, start in enumerate(range(0, points, ROWS)):
-            count = min(ROWS, points - start)
-            state = np.random.default_rng(of_all)
-            features = clustered(_Shared(state, rng), count, DIMENSIONS)
-            np.save(place / f"part-{number:05d}-of-{-(-points // ROWS):05d}.npy", features)
+    if place.exists():
+        return place
+    place.mkdir()
+    rng, rank = np.random.default_rng(0), 16
+    centers = rng.normal(0, 1.5, (CLASSES, rank))
+    mix = rng.normal(0, rank**-0.5, (rank, DIMENSIONS)).astype(np.float32)
+    for number, start in enumerate(range(0, points, ROWS)):
+        count = min(ROWS, points - start)
+        length = rng.gamma(2, 0.5, (count, 1))
+        hidden = centers[rng.integers(0, CLASSES, count)] + length * rng.normal(size=(count, rank))
+        noise = 0.05 * rng.standard_normal((count, DIMENSIONS), np.float32)
+        features = np.maximum(hidden.astype(np.float32) @ mix + noise, 0)
+        np.save(place / f"part-{number}-of-{-(-points // ROWS)}.npy", features)
     return place
-
-
-class _Shared:
-    """Draws what all shards share from one generator (the clusters and the map), and the rest from another."""
-
-    def __init__(self, shared: np.random.Generator, own: np.random.Generator):
-        self.shared, self.own, self.calls = shared, own, 0
-
-    def normal(self, *arguments: Any, **options: Any) -> np.ndarray:
-        self.calls += 1
-        return (self.shared if self.calls <= 2 else self.own).normal(*arguments, **options)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.own, name)
 
 
 def select(method: str, points: int, folder: Path) -> dict[str, Any]:
@@ -293,10 +281,7 @@ def main() -> None:
         }
         for part in options.parts:
             figures[part] = parts[part]()
-            found = figures[part]
-            if part == "epoch":
-                found = [{"": name, **own} for name, own in found["methods"].items()]
-            common.show(part, found)
+            common.show(part, figures[part]["methods"] if part == "epoch" else figures[part])
             common.write(options.out, figures)
 
 

@@ -46,7 +46,7 @@ def test_where_all_points_fit_it_is_the_exact_greedy_answer(tmp_path):
 
 
 def test_points_on_a_line_laid_out_by_hand(tmp_path):
-    """Of both blocks, the points that are farthest from 5 stay: 0, 3 and 14, 10; of these, 14 and 0 are taken.
+    """Of both blocks, the farthest from 5 stay: 0, 3 and 14, 10; of these, 14 and 0 are taken.
 
     Then 10 is farthest, 4 from 14, and would be the next.
     """
