@@ -194,7 +194,7 @@ def shards(folder: Path, points: int) -> Path:
     return place
 
 
-def select(method: str, points: int, folder: Path) -> dict[str, Any]:
+def select(method: str, points: int, more: int, folder: Path) -> dict[str, Any]:
     """Selects from shards; it is this process's only work."""
     import jax
 
@@ -206,7 +206,7 @@ def select(method: str, points: int, folder: Path) -> dict[str, Any]:
     opened = files.opened(shards(folder, points))
     budget = min(BUDGET, points // 50)
     methods: dict[str, Callable[[], sharded.Batch]] = {
-        "k-center": lambda: sharded.k_center(opened, budget),
+        "k-center": lambda: sharded.k_center(opened, budget, more=more),
         "one block": lambda: sharded.k_center(opened, budget, last=points),
         "maxherding": lambda: sharded.maxherding(jax.random.key(0), opened, budget),
         "probcover": lambda: sharded.probcover(jax.random.key(0), opened, budget, 0.3),
@@ -218,11 +218,11 @@ def select(method: str, points: int, folder: Path) -> dict[str, Any]:
         name: None if np.isnan(value) else float(value)
         for name, value in (("reached", batch.reached), ("bound", batch.bound))
     }
-    counts = {"rounds": batch.rounds, "among": batch.among, "budget": budget}
+    counts = {"rounds": batch.rounds, "among": batch.among, "budget": budget, "more": more}
     return {"seconds": seconds, **found, **counts, **most, "feature_bytes": 4 * DIMENSIONS * points}
 
 
-def grown(folder: Path, sizes: list[int], methods: tuple[str, ...]) -> list[dict[str, Any]]:
+def grown(folder: Path, sizes: list[int], methods: tuple[str, ...], more: int) -> list[dict[str, Any]]:
     """Selects by every method from shards of every size."""
     rows = []
     for points in sizes:
@@ -230,7 +230,7 @@ def grown(folder: Path, sizes: list[int], methods: tuple[str, ...]) -> list[dict
         for method in methods:
             if method == "one block" and points > FITS:
                 continue
-            found = child(folder, "select", method, str(points))
+            found = child(folder, "select", method, str(points), str(more))
             share = found["anonymous"] / found["feature_bytes"]
             rows.append({"points": points, "method": method, **found, "memory / features": share})
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
@@ -256,16 +256,16 @@ def main() -> None:
     parser.add_argument("--images", nargs="+", type=int, default=[200_000, 1_000_000])
     parser.add_argument("--points", nargs="+", type=int, default=[10_000, 100_000, 1_000_000, 5_000_000])
     parser.add_argument("--coverage-points", nargs="+", type=int, default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--more", type=int, default=4, help="points of a block that stay for each center")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         name, *arguments = options.child
-        found = (
-            run(arguments[0], options.folder)
-            if name == "run"
-            else select(arguments[0], int(arguments[1]), options.folder)
-        )
+        if name == "run":
+            found = run(arguments[0], options.folder)
+        else:
+            found = select(arguments[0], int(arguments[1]), int(arguments[2]), options.folder)
         print(json.dumps(found))
         return
     from benchmarks import common
@@ -276,8 +276,10 @@ def main() -> None:
         parts: dict[str, Callable[[], Any]] = {
             "pool": lambda: pool(folder, options.images),
             "epoch": lambda: epoch(folder, options.repeats),
-            "k-center": lambda: grown(folder, options.points, ("k-center", "one block")),
-            "coverage": lambda: grown(folder, options.coverage_points, ("maxherding", "probcover")),
+            "k-center": lambda: grown(folder, options.points, ("k-center", "one block"), options.more),
+            "coverage": lambda: grown(
+                folder, options.coverage_points, ("maxherding", "probcover"), options.more
+            ),
         }
         for part in options.parts:
             figures[part] = parts[part]()

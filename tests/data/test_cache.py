@@ -113,6 +113,15 @@ def test_a_source_that_changed_is_decoded_again(pets, tmp_path, logged, noise, s
     same(load(pets, tmp_path, channels=1), load(pets, channels=1))  # another request: beside it
 
 
+def test_a_run_or_a_cache_inside_the_folder_is_no_change(pets, monkeypatch):
+    cache = pets / "train" / "cat" / "cache"
+    load(pets, cache)
+    (pets / "train" / "cat" / "run").mkdir()
+    (pets / "train" / "cat" / "run" / "cycles.jsonl").write_text("")
+    monkeypatch.setattr(images, "read", None)
+    load(pets, cache)
+
+
 def cut(about):
     path = about.with_name("train.npy")
     os.truncate(path, path.stat().st_size - 1)
