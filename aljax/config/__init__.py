@@ -2,7 +2,17 @@
 
 from aljax.config.checks import check, check_fits
 from aljax.config.fields import FIELDS, default, flatten
-from aljax.config.plan import budget_of, labeled_after
+from aljax.config.plan import budget_of, embedded, labeled_after
 from aljax.config.studies import study
 
-__all__ = ["FIELDS", "budget_of", "check", "check_fits", "default", "flatten", "labeled_after", "study"]
+__all__ = [
+    "FIELDS",
+    "budget_of",
+    "check",
+    "check_fits",
+    "default",
+    "embedded",
+    "flatten",
+    "labeled_after",
+    "study",
+]

@@ -133,6 +133,11 @@ FIELDS: dict[str, Field] = {
     "dataset.test_split": name("test", "what accuracy is measured on"),
     "dataset.image_size": whole(8, "pixels each way; other images are resized", 8, 1024),
     "dataset.channels": Field(1, "1 grey, 3 colour", lambda value: value in (1, 3), "1 (grey) or 3 (colour)"),
+    "dataset.encoder": text(
+        "",
+        "whose embeddings stand for a folder's images: lite0, a folder with a checkpoint, or your own as "
+        '"path/to/file.py:function"; empty: none',
+    ),
     "dataset.classes": _none_or_two(0, "the first so many classes alone; 0: all"),
     "dataset.images": whole(0, "a fixed random choice of so many images to train with; 0: all"),
     "dataset.skip_unreadable": flag(False, "leaves out the files of a folder that cannot be decoded"),

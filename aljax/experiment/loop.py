@@ -76,7 +76,7 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
         if damaged or not finished:
             manifest.begin(workdir)
             study = prepare(config, workdir, devices)
-            manifest.enter(workdir, ["config.json"])
+            manifest.enter(workdir, manifest.lasting(workdir))
             refresh = make.Refresher(workdir)
             with monitoring(partial(steps_of, study), plan, lines, workdir) as monitor:
                 for trial in places.trials(config):

@@ -27,7 +27,7 @@ from aljax import agreement, metrics, oracles
 from aljax.config import check, flatten
 from aljax.data import dataset as data
 from aljax.errors import Interrupted, InvalidInputError
-from aljax.experiment import collection, loop, questions, roles, saved
+from aljax.experiment import collection, inputs, loop, questions, roles, saved
 from aljax.experiment.collection import Known
 from aljax.experiment.fit import fit
 from aljax.experiment.loop import Clock
@@ -105,7 +105,7 @@ def run(config: Mapping[str, Any], workdir: str | Path, oracle: Oracle | None = 
     before = stored_config.flat(path) if path.exists() else {}
     with directory.opened(workdir, dict(config), environment(devices), FREE):
         lines = directory.completed(workdir, planned(config, workdir))
-        dataset = data.load(**config["dataset"], unknown=True)
+        dataset = inputs.load(config, workdir, unknown=True)
         check_files(config, dataset)
         study = assembled(config, workdir, devices, dataset)
         judges = judges_of(study, dataset)
@@ -114,7 +114,7 @@ def run(config: Mapping[str, Any], workdir: str | Path, oracle: Oracle | None = 
             world = World(study, dataset, judges, monitor)
             if len(lines) < config["cycles"]:
                 manifest.begin(workdir)
-                manifest.enter(workdir, [stored_config.NAME])
+                manifest.enter(workdir, manifest.lasting(workdir))
                 with oracle(setting_of(study)) as session:
                     run_cycles(world, lines, session)
                 make.report(workdir, anew=True)

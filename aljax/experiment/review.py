@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from aljax.data import dataset as data
 from aljax.errors import InvalidInputError
-from aljax.experiment import collection, people, questions, validation
+from aljax.experiment import collection, inputs, people, questions, validation
 from aljax.experiment.monitor import monitoring
 from aljax.experiment.study import assembled, environment, key_of, local_mesh, steps_of
 from aljax.oracles import Question
@@ -34,7 +33,7 @@ def doubted(workdir: Path) -> list[tuple[Question, str]]:
     config = stored_config.checked(workdir / stored_config.NAME)
     devices = local_mesh(config)
     with directory.opened(workdir, config, environment(devices), people.FREE):
-        dataset = data.load(**config["dataset"], unknown=True)
+        dataset = inputs.load(config, workdir, unknown=True)
         people.check_files(config, dataset)
         study = assembled(config, workdir, devices, dataset)
         images = dataset.train

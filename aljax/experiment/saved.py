@@ -18,8 +18,9 @@ from aljax.data.sources import unlabeled
 from aljax.data.sources.base import LeftOut, Request
 from aljax.data.sources.folder import complaint
 from aljax.errors import InvalidInputError, first_line
+from aljax.experiment import inputs
 from aljax.experiment.study import Study
-from aljax.records import arrays, chosen, files
+from aljax.records import arrays, chosen, files, stored_config
 from aljax.records.checkpoints import Progress
 from aljax.training import ensemble
 from aljax.training.augment import standardize
@@ -36,7 +37,7 @@ class Model(NamedTuple):
     variables: Any
     mean: np.ndarray  # [C], in units of 0..255
     std: np.ndarray  # [C]
-    request: Request  # how images are read
+    request: Request  # how images are read, or embedded
 
     def predict(self, paths: Iterable[str | Path]) -> np.ndarray:
         """Returns the probability of each class for image files, [n, K]; see `predict`."""
@@ -60,6 +61,8 @@ def save(study: Study, progress: Progress, identity: str) -> None:
         "class_names": study.class_names,
         "model": {**config["model"], "dtype": "float32"},
         "dataset": {name: config["dataset"][name] for name in ("image_size", "channels", "background")},
+        "encoder": config["dataset"]["encoder"],
+        "encoder_sha256": stored_config.load(study.workdir / stored_config.NAME).get("encoder_sha256", ""),
     }
     content = {
         "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
@@ -82,7 +85,7 @@ def load(workdir: str | Path) -> Model:
     """Loads the model of a run directory.
 
     Raises:
-      InvalidInputError: if there is none yet, or it is damaged.
+      InvalidInputError: if there is none yet, or it is damaged, or its encoder is not as it was.
     """
     path = Path(os.path.expanduser(workdir)) / NAME
     if not path.exists():
@@ -95,14 +98,18 @@ def load(workdir: str | Path) -> Model:
         request = Request("", **about["dataset"])
         class_names = tuple(about["class_names"])
         mean, std = stored["mean"], stored["std"]
-        shape = (request.image_size, request.image_size, request.channels)
+        size, encoder = request.image_size, about.get("encoder", "")
+        dtype = np.float32 if encoder else np.uint8
+        shape = mean.shape if encoder else (size, size, request.channels)
         settings = {**about["model"], "dtype": jnp.dtype(about["model"]["dtype"])}
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(f"{path}: damaged ({error}); accepted: the file that aljax wrote") from error
+    if encoder:
+        request = request._replace(reader=inputs.reader(path, encoder, size, about["encoder_sha256"]))
     network = models.build(len(class_names), settings, shape)
     variables = traverse_util.unflatten_dict(flat, sep="/")
     try:
-        jax.eval_shape(partial(_forward, network), variables, np.zeros((1, *shape), np.uint8), mean, std)
+        jax.eval_shape(partial(_forward, network), variables, np.zeros((1, *shape), dtype), mean, std)
     except Exception as error:  # of weights that are not the network's, almost any kind
         raise InvalidInputError(
             f"{path}: damaged ({first_line(error)}); accepted: the file that aljax wrote"
@@ -153,11 +160,11 @@ def table(model: Model, folder: Path) -> tuple[bytes, int, list[LeftOut]]:
 
 
 def probabilities(model: Model, pixels: np.ndarray) -> np.ndarray:
-    """Returns the probability of each class for images [n, S, S, C] uint8, [n, K]."""
+    """Returns the probability of each class for images [n, S, S, C] uint8, or embeddings [n, D], [n, K]."""
     found = [np.empty((0, len(model.class_names)), np.float32)]
     for start in range(0, len(pixels), BATCH):
         some = pixels[start : start + BATCH]
-        padded = np.pad(some, ((0, BATCH - len(some)), *[(0, 0)] * 3))
+        padded = np.pad(some, ((0, BATCH - len(some)), *[(0, 0)] * (some.ndim - 1)))
         found.append(
             np.asarray(_forward(model.network, model.variables, padded, model.mean, model.std))[: len(some)]
         )

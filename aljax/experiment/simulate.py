@@ -12,7 +12,7 @@ from typing import Any
 
 from aljax.errors import InvalidInputError
 from aljax.experiment import export, loop
-from aljax.records import files, stored_config, summary
+from aljax.records import embeddings, files, stored_config, summary
 from aljax.records.summary import Spread
 from aljax.report import make
 
@@ -50,6 +50,7 @@ def simulate(workdir: Path, trials: int) -> tuple[dict[str, Spread], Path]:
     for name in dict.fromkeys((config["uncertainty"], config["diversity"], "random")):
         planned = plan(config, name, folder / "labels.csv", count, trials)
         runs[name] = folder / name.replace("/", "-").replace(":", "-")
+        seed(workdir, runs[name])
         loop.run(planned, runs[name])
     page = make.side_by_side(list(runs.values()), folder / "comparison.html")
     areas = {
@@ -57,6 +58,12 @@ def simulate(workdir: Path, trials: int) -> tuple[dict[str, Spread], Path]:
         for name, path in runs.items()
     }
     return areas, page
+
+
+def seed(workdir: Path, run: Path) -> None:
+    """Copies the embeddings of a run to one that replays it, where they are not computed again."""
+    if (held := workdir / embeddings.NAME).exists() and not (run / embeddings.NAME).exists():
+        files.write(run / embeddings.NAME, files.read(held))
 
 
 def plan(config: Mapping[str, Any], acquire: str, labels: Path, count: int, trials: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from PIL import Image
 import aljax
 from aljax import cli
 from aljax.errors import InvalidInputError
-from aljax.experiment import people, review
+from aljax.experiment import embed, people, review
 from aljax.oracles import Question, Session, Waiting
 from aljax.oracles import files as by_files
 from aljax.oracles.dataset import answering
@@ -63,7 +63,10 @@ def config(network, tmp_path):
             "dataset__data_dir": str(tmp_path / "photos"),
             "dataset__class_names": CLASSES,
             "dataset__image_size": 8,
+            "dataset__encoder": "",
             "model__name": network,
+            "train__optimizer": "sgd",
+            "train__learning_rate": 0.05,
             "train__batch_size": 8,
             "train__min_steps": 20,
             "train__pad": 1,
@@ -341,3 +344,64 @@ def test_a_wrong_answer_is_doubted(config, truth, tmp_path):
     journal.append(run, first._replace(label=other))
     (doubted, label), *_ = review.doubted(run)
     assert (doubted.file, label, doubted.guess) == (first.file, other, first.label)
+
+
+@pytest.fixture
+def encoder(tmp_path, monkeypatch):
+    """Writes an encoder; returns its name and a list of how many images each reading has embedded."""
+    path, counts = tmp_path / "encoder.py", []
+    path.write_text("def encode(images):\n    return images.mean(axis=(1, 2))\n")
+
+    def counted(todo, *others, computed=embed._computed):
+        counts.append(len(todo))
+        return computed(todo, *others)
+
+    monkeypatch.setattr(embed, "_computed", counted)
+    return f"{path}:encode", counts
+
+
+def test_images_are_embedded_once(config, truth, encoder, tmp_path):
+    name, counts = encoder
+    run = tmp_path / "run"
+    fields = {"dataset__encoder": name, "model__name": "linear", "train__learning_rate": 0.1}
+    people.run(config(**fields), run, answering(truth))
+    file, kind = photograph(tmp_path / "photos", 60)
+    people.run(config(**fields, cycles=3), run, answering({**truth, file: kind}))
+    assert counts == [60, 1]
+    assert list(verify.problems(run)) == []
+    model = aljax.load(run)
+    photos = [tmp_path / "photos" / file for file in truth]
+    found = model.predict(photos).argmax(1)
+    assert counts == [60, 1, 0]
+    assert (
+        np.mean([model.class_names[kind] == truth[file] for kind, file in zip(found, truth, strict=True)])
+        > 0.8
+    )
+
+
+def test_damaged_embeddings_are_made_again(config, truth, encoder, tmp_path, caplog):
+    name, counts = encoder
+    run = tmp_path / "run"
+    fields = {"dataset__encoder": name, "model__name": "linear"}
+    people.run(config(**fields), run, answering(truth))
+    held = run / "embeddings.npz"
+    content = held.read_bytes()
+    held.write_bytes(content[: len(content) // 2])
+    assert any("embeddings.npz" in line for line in verify.problems(run))
+    people.run(config(**fields), run, answering(truth))
+    assert "embeddings.npz: damaged, and made again" in caplog.text
+    assert held.read_bytes() == content
+    assert counts == [60, 60]
+    assert list(verify.problems(run)) == []
+
+
+def test_another_encoder_is_refused(config, truth, encoder, tmp_path):
+    name, _ = encoder
+    run = tmp_path / "run"
+    fields = {"dataset__encoder": name, "model__name": "linear"}
+    people.run(config(**fields), run, answering(truth))
+    (tmp_path / "encoder.py").write_text("def encode(images):\n    return images.max(axis=(1, 2))\n")
+    with pytest.raises(InvalidInputError, match=r"the encoder, or its weights, has changed"):
+        people.run(config(**fields), run, answering(truth))
+    with pytest.raises(InvalidInputError, match=r"model\.npz: was trained on embeddings of another"):
+        aljax.load(run)

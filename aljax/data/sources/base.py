@@ -4,9 +4,13 @@ Shapes: N images, S x S pixels (one size for all), C channels (1 grey, 3 colour)
 vector, an embedding, stands for each image.
 """
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+# (paths of N files, request, title of a progress bar) -> (a row for each, by row why a file is unreadable)
+Reader = Callable[[Sequence[str], "Request", str], tuple[np.ndarray, dict[int, str]]]
 
 
 class Request(NamedTuple):
@@ -22,6 +26,7 @@ class Request(NamedTuple):
     background: int = 0  # grey level behind transparent pixels, 0 to 255
     labels: str = ""  # a file that labels images; "": none
     class_names: tuple[str, ...] = ()  # (): those of the labels that there are
+    reader: Reader | None = None  # reads image files in place of `data.images.read_all`
 
 
 class File(NamedTuple):
