@@ -122,8 +122,10 @@ def _check_embeddings(values: Mapping[str, Any]) -> None:
     if values["space"] == "given" and not vectors:
         accepted = "'model', or with config.dataset.source='embeddings' or config.dataset.encoder"
         raise invalid("space", "given", accepted)
-    if vectors and values["model.name"] == "resnet18":
-        raise invalid("model.name", "resnet18", "with embeddings, linear, mlp, or your own of inputs [B, D]")
+    if vectors and values["model.name"] in ("resnet18", "airbench"):
+        raise invalid(
+            "model.name", values["model.name"], "with embeddings, linear, mlp, or your own of inputs [B, D]"
+        )
     if vectors and values["scenario"] == "synthesis":
         raise invalid("scenario", "synthesis", "pool or stream, as embeddings are no images to change")
 

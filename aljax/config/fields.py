@@ -149,7 +149,9 @@ FIELDS: dict[str, Field] = {
         _names,
         "two or more different names, as in ('cat', 'dog'), or ()",
     ),
-    "model.name": name("resnet18", 'resnet18, linear, mlp, or your own as "path/to/file.py:function"'),
+    "model.name": name(
+        "resnet18", 'resnet18, airbench, linear, mlp, or your own as "path/to/file.py:function"'
+    ),
     "model.width": whole(64, "channels of the first stage; of mlp, units of each hidden layer", 1, 4096),
     "model.depth": whole(1, "hidden layers of mlp", 1, 64),
     "model.dtype": choice(
