@@ -1,9 +1,9 @@
 """The study on CIFAR-10 at its own size, on a CPU: about an hour for a trial on two cores.
 
-Run it with `python launch.py --config=configs/cifar10_cpu.py`; images that lie in a folder are read with
+Run it with `python launch.py --config=configs/cifar10_cpu.py`; images in a folder are read with
 `--config.dataset.source=folder --config.dataset.data_dir=DIR`. The network and the recipe are made for few
-epochs: a narrow network after airbench, one cycle of the rate, Nesterov's momentum. Pool, budgets, augmentation
-and the two strategies are the study's. What differs from configs/cifar10.py stands here.
+epochs: a narrow network after airbench, one cycle of the rate, Nesterov's momentum. Pool, budgets,
+augmentation and the two strategies are the study's. What differs from configs/cifar10.py stands here.
 """
 
 from ml_collections import ConfigDict
