@@ -279,10 +279,10 @@ def known_now(world: World) -> Known:
 
 
 @contextlib.contextmanager
-def interruptible(monitor: Monitor) -> Iterator[None]:
+def interruptible(monitor: Monitor | None = None) -> Iterator[None]:
     """Lets SIGINT and SIGTERM end the waiting for answers at once."""
     message = "stopped while questions were asked; answers are kept, and the same command goes on"
-    if monitor.stop_requested:
+    if monitor and monitor.stop_requested:
         raise Interrupted(monitor.stop_requested, message)
     if threading.current_thread() is not threading.main_thread():
         yield

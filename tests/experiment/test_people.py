@@ -323,7 +323,7 @@ def test_a_finished_run_does_nothing_but_take_in_corrections(config, truth, tmp_
     found = review.doubted(run)
     wrong, label = next(iter(labels_of(run).items()))
     other = next(name for name in CLASSES if name != label)
-    path = by_files.write_review(run, [*found, (question_of(run, wrong), label)])
+    path = by_files.write_review(run, [*found, question_of(run, wrong)._replace(answer=label)])
     path.write_text(f"{path.read_text().splitlines()[0]}\n{wrong},,,,,{other}\n")
     people.run(config(), run, answering(truth))
     assert labels_of(run)[wrong] == other
@@ -342,8 +342,24 @@ def test_a_wrong_answer_is_doubted(config, truth, tmp_path):
     first = next(one for one in journal.read(run) if one.file in labels_of(run))
     other = next(name for name in CLASSES if name != first.label)
     journal.append(run, first._replace(label=other))
-    (doubted, label), *_ = review.doubted(run)
-    assert (doubted.file, label, doubted.guess) == (first.file, other, first.label)
+    doubted, *_ = review.doubted(run)
+    assert (doubted.file, doubted.answer, doubted.guess) == (first.file, other, first.label)
+
+
+def test_doubted_answers_are_asked_again(config, truth, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    people.run(config(), run, answering(truth))
+    first, second, *_ = (one for one in journal.read(run) if one.answer == "label")
+    wrong = next(name for name in CLASSES if name != first.label)
+    journal.append(run, first._replace(label=wrong))
+    monkeypatch.setattr(review, "page", answering(truth))
+    asked = [question_of(run, first.file)._replace(answer=wrong)]
+    asked.append(question_of(run, second.file)._replace(answer=second.label))
+    assert review.ask_again(run, asked) == 1
+    assert {one.cycle for one in journal.read(run)[-2:]} == {3}
+    assert labels_of(run)[first.file] == first.label
+    people.run(config(cycles=3), run, answering(truth))
+    assert list(verify.problems(run)) == []
 
 
 @pytest.fixture
