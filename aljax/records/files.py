@@ -65,7 +65,6 @@ def append(path: Path, *added: Record, checksum: str = CHECKSUM) -> None:
             except OSError:
                 file.truncate(before)
                 raise
-        _sync_folder(path.parent)
     except OSError as error:
         raise RunError(f"{path}: could not be written ({error.strerror})") from error
 
