@@ -116,6 +116,9 @@ def _check_embeddings(values: Mapping[str, Any]) -> None:
     source, encoder = values["dataset.source"], values["dataset.encoder"]
     if encoder and source not in ("folder", "unlabeled"):
         raise invalid("dataset.encoder", encoder, "'', or with config.dataset.source='folder' or 'unlabeled'")
+    if encoder and values["dataset.cache"]:
+        accepted = "'', with config.dataset.encoder: the run directory keeps the embeddings"
+        raise invalid("dataset.cache", values["dataset.cache"], accepted)
     if encoder and values["dataset.channels"] != 3:
         raise invalid("dataset.channels", values["dataset.channels"], "3, with config.dataset.encoder")
     vectors = embedded({"source": source, "encoder": encoder})

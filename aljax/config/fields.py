@@ -143,6 +143,9 @@ FIELDS: dict[str, Field] = {
     "dataset.skip_unreadable": flag(False, "leaves out the files of a folder that cannot be decoded"),
     "dataset.background": whole(0, "grey level behind transparent pixels, from black to white", 0, 255),
     "dataset.labels": text("", "a CSV or JSONL file of file,label[,split] that labels images of a folder"),
+    "dataset.cache": text(
+        "", "a folder that keeps decoded images, which are mapped from there, not read; empty: in memory"
+    ),
     "dataset.class_names": Field(
         (),
         "of unlabeled images; (): those of the labels that there are",

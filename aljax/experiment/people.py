@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
@@ -65,6 +64,7 @@ from aljax.strategies import registry
 FREE = (
     *("cycles", "budget", "oracle", "page.port", "devices", "checkpoint_minutes"),
     *("dataset.data_dir", "dataset.labels", "dataset.class_names", "dataset.skip_unreadable"),
+    "dataset.cache",
 )
 
 
@@ -359,10 +359,8 @@ def with_doubts(world: World, line: files.Record, known: Known, selected: Select
         return line
     study, tested = world.study, world.dataset.test.labels
     study = study._replace(
-        train_set=study.train_set._replace(labels=jnp.asarray(known.labels)),
-        test_set=study.test_set._replace(
-            labels=jnp.asarray(tested if len(tested) else known.labels[known.tested])
-        ),
+        train_set=study.train_set._replace(labels=known.labels),
+        test_set=study.test_set._replace(labels=tested if len(tested) else known.labels[known.tested]),
     )
     return loop.with_doubts(study, line, pool.Pool(len(study.ids), known.trained), selected)
 

@@ -16,6 +16,7 @@ from absl import logging
 
 from aljax import registry
 from aljax.data import archives
+from aljax.data import rows as stored
 from aljax.data.archives import Archive
 from aljax.data.names import natural, printable
 from aljax.data.sources.base import Dataset, LeftOut, Request, Split
@@ -169,7 +170,5 @@ def _split(archive: Archive, labels: np.ndarray, request: Request, path: Path) -
 
 
 def _rows(features: np.ndarray, labels: np.ndarray, ids: tuple[str, ...], rows: np.ndarray) -> Split:
-    """Returns some rows as a split; where they follow each other, features stay where they lie."""
-    together = len(rows) and rows[-1] - rows[0] + 1 == len(rows)
-    taken = features[rows[0] : rows[-1] + 1] if together else features[rows]
-    return Split(taken, labels[rows], tuple(ids[row] for row in rows))
+    """Returns some rows as a split; of a mapped file, features stay where they lie."""
+    return Split(stored.chosen(features, rows), labels[rows], tuple(ids[row] for row in rows))

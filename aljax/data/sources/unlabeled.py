@@ -17,6 +17,7 @@ from absl import logging
 
 from aljax import registry
 from aljax.data import images, tables
+from aljax.data import rows as stored
 from aljax.data.names import natural, printable
 from aljax.data.sources.base import Dataset, File, LeftOut, Request, Split
 from aljax.data.sources.folder import complaint, walk
@@ -77,7 +78,7 @@ def load_unlabeled(request: Request) -> Dataset:
     def split(wanted: np.ndarray) -> Split:
         rows = np.flatnonzero(wanted)
         return Split(
-            pixels[np.array(kept)[rows]],
+            stored.chosen(pixels, np.array(kept)[rows]),
             labels[rows],
             tuple(ids[kept[row]] for row in rows),
             tuple(files[row] for row in rows),
