@@ -43,6 +43,25 @@ def blocks(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[slice, slice, 
             yield slice(row, row + len(rows)), slice(column, column + len(columns)), values / scale
 
 
+def nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Computes the distance of each of `points` [P, D] to the nearest of `others` [Q, D], [P] float32.
+
+    On the host, as it compiles nothing. Matrix products tell which is the nearest, up to their rounding
+    (see `blocks`); the distance to that one is taken from the difference.
+    """
+    scale = power_of_two(max(np.abs(values).max(initial=0) for values in (points, others)))
+    points, others = (np.asarray(values, np.float32) * scale for values in (points, others))
+    origin = others.mean(axis=0)
+    points, others = points - origin, others - origin
+    square = np.sum(others**2, axis=1)
+    found = np.empty(len(points), np.float32)
+    for row in range(0, len(points), BLOCK):
+        rows = points[row : row + BLOCK]
+        closest = others[np.argmin(square - 2 * (rows @ others.T), axis=1)]
+        found[row : row + BLOCK] = np.linalg.norm(rows - closest, axis=1)
+    return found / scale
+
+
 def _filled(points: np.ndarray) -> np.ndarray:
     """Pads points to one of few lengths, so that one trace serves nearly all blocks."""
     length = min(BLOCK, 1 << max(len(points) - 1, 0).bit_length())

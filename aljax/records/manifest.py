@@ -6,6 +6,7 @@ wrote, as soon as that is written; of a finished run it lists every file.
 """
 
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -134,8 +135,10 @@ def put(workdir: Path, path: Path, content: bytes) -> None:
       InvalidInputError: if the manifest cannot be read.
       RunError: if the content is not what is listed (nothing is written then), or cannot be written.
     """
-    listed = load(workdir).files if exists(workdir) else {}
     name = path.relative_to(workdir).as_posix()
+    text = files.read(workdir / NAME) if exists(workdir) else b""
+    # Of thousands of files, whose list it takes long to parse, hardly any is written twice.
+    listed = load(workdir).files if json.dumps(name).encode() in text else {}
     if listed.get(name, digest := hashlib.sha256(content).hexdigest()) != digest:
         raise RunError(
             f"{path}: missing or damaged, and made again it is not what {NAME} lists; it was not written"
@@ -245,7 +248,8 @@ def _change(workdir: Path, changes: Mapping[str, str | None]) -> None:
 
 def _save(workdir: Path, manifest: Manifest) -> None:
     listed = dict(sorted(manifest.files.items()))
-    files.write(workdir / NAME, files.encoded({"finished": manifest.finished, "files": listed}))
+    content = files.encoded({"finished": manifest.finished, "files": listed})
+    files.write(workdir / NAME, content, now=True)  # without which the run cannot go on
 
 
 def _digest(path: Path) -> str:
