@@ -2,9 +2,10 @@
 
 FOLDER holds images in folders of their classes (CIFAR-10's train split, say). Some of them, the same for all
 runs, are laid out without labels and labeled as `aljax label` does, with the strategy of configs/label.py and
-at random, by several seeds. The answers come at once, so that minutes are those that a person waits, from the
-start of the command (its imports included) until the model after so many labels is there. The first run
-embeds the images, the others take its embeddings over. Accuracy is that on all images which were not asked about.
+at random, by several seeds. The answers come at once, so that minutes are those that a person waits, from
+the start of the command (its imports included) until the model after so many labels is there. The first run
+embeds the images, the others take its embeddings over. Accuracy is that on all images which were not asked
+about.
 """
 
 import contextlib
