@@ -103,7 +103,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=3_000)
     parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args(arguments)
-    rows = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "images"
         truth = laid_out(given.folder, folder, given.images)

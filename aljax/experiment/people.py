@@ -10,6 +10,7 @@ corrected: an image is known by its file's name and content (see `collection`).
 """
 
 import contextlib
+import math
 import os
 import shutil
 import signal
@@ -25,7 +26,7 @@ from absl import logging
 from aljax import agreement, metrics, oracles
 from aljax.config import check, flatten
 from aljax.data import dataset as data
-from aljax.errors import Interrupted, InvalidInputError
+from aljax.errors import Interrupted, InvalidInputError, NonFiniteError
 from aljax.experiment import collection, inputs, loop, questions, roles, saved
 from aljax.experiment.collection import Known
 from aljax.experiment.fit import fit
@@ -309,7 +310,15 @@ def trained(world: World, known: Known, cycle: int, part: str = "") -> checkpoin
         train_set=study.train_set._replace(labels=questions.labels_of(study, known)),
         identity=identity_of(world, known),
     )
-    return fit(study, [pool.Pool(len(images.ids), known.trained)] * cycle, 0, world.monitor, part=part)
+    pools = [pool.Pool(len(images.ids), known.trained)] * cycle
+    return fit(study, pools, 0, world.monitor, part=part, accept=partial(accept, world, known, cycle))
+
+
+def accept(world: World, known: Known, cycle: int, progress: checkpoints.Progress) -> None:
+    """Raises NonFiniteError if the loss of a model on the images that judge it is not finite."""
+    loss = evaluate(world, known, progress)["test_loss"]
+    if loss is not None and not math.isfinite(loss):
+        raise NonFiniteError(f"cycle {cycle}: test_loss is {loss}")
 
 
 def forget(workdir: Path, part: str) -> None:

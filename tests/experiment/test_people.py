@@ -9,7 +9,7 @@ from PIL import Image
 
 import aljax
 from aljax import cli
-from aljax.errors import InvalidInputError
+from aljax.errors import InvalidInputError, RunError
 from aljax.experiment import embed, people, review
 from aljax.oracles import Question, Session, Waiting
 from aljax.oracles import files as by_files
@@ -421,3 +421,20 @@ def test_another_encoder_is_refused(config, truth, encoder, tmp_path):
         people.run(config(**fields), run, answering(truth))
     with pytest.raises(InvalidInputError, match=r"model\.npz: was trained on embeddings of another"):
         aljax.load(run)
+
+
+def test_a_model_without_a_finite_test_loss_is_trained_again(config, truth, tmp_path, monkeypatch):
+    evaluated = []
+
+    def once_infinite(*arguments, original=people.evaluate):
+        measured = original(*arguments)
+        evaluated.append(measured)
+        return {**measured, "test_loss": float("nan")} if len(evaluated) == 1 else measured
+
+    monkeypatch.setattr(people, "evaluate", once_infinite)
+    people.run(config(cycles=1, retries=1), tmp_path / "run", answering(truth))
+    (line,) = lines_of(tmp_path / "run")
+    assert line["retries"] == 1
+    monkeypatch.setattr(people, "evaluate", lambda *arguments: {"test_loss": float("inf")})
+    with pytest.raises(RunError, match="cycle 1: test_loss is inf"):
+        people.run(config(cycles=1), tmp_path / "other", answering(truth))
