@@ -2,7 +2,7 @@
 
 from aljax.config.checks import check, check_fits
 from aljax.config.fields import FIELDS, default, flatten
-from aljax.config.plan import budget_of, embedded, labeled_after
+from aljax.config.plan import budget_of, embedded, images_in, labeled_after
 from aljax.config.studies import study
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "default",
     "embedded",
     "flatten",
+    "images_in",
     "labeled_after",
     "study",
 ]

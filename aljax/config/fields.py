@@ -129,6 +129,7 @@ FIELDS: dict[str, Field] = {
     ),
     "dataset.name": name("digits", "as its source calls it; for a folder, as you do"),
     "dataset.data_dir": text("", "where it lies, of embeddings the file; for tfds, empty is its own default"),
+    "dataset.images_dir": text("", "the images that given embeddings stand for, which people are shown"),
     "dataset.train_split": name("train", "the pool"),
     "dataset.test_split": name("test", "what accuracy is measured on"),
     "dataset.image_size": whole(8, "pixels each way; other images are resized", 8, 1024),

@@ -11,7 +11,6 @@ corrected: an image is known by its file's name and content (see `collection`).
 
 import contextlib
 import math
-import os
 import shutil
 import signal
 import threading
@@ -24,7 +23,7 @@ import numpy as np
 from absl import logging
 
 from aljax import agreement, metrics, oracles
-from aljax.config import check, flatten
+from aljax.config import check, flatten, images_in
 from aljax.data import dataset as data
 from aljax.errors import Interrupted, InvalidInputError, NonFiniteError
 from aljax.experiment import collection, inputs, loop, questions, roles, saved
@@ -64,7 +63,13 @@ from aljax.strategies import registry
 # Fields that may change when a run goes on.
 FREE = (
     *("cycles", "budget", "oracle", "page.port", "devices", "checkpoint_minutes"),
-    *("dataset.data_dir", "dataset.labels", "dataset.class_names", "dataset.skip_unreadable"),
+    *(
+        "dataset.data_dir",
+        "dataset.images_dir",
+        "dataset.labels",
+        "dataset.class_names",
+        "dataset.skip_unreadable",
+    ),
     "dataset.cache",
 )
 
@@ -217,7 +222,7 @@ def setting_of(study: Study) -> Setting:
     config = study.config
     return Setting(
         workdir=study.workdir,
-        images=Path(os.path.expanduser(config["dataset"]["data_dir"])),
+        images=images_in(config["dataset"]),
         class_names=study.class_names,
         port=config["page"]["port"],
         strategy=roles.names_of(config, cycle=2)[roles.acquired(config, cycle=2)],
@@ -229,7 +234,8 @@ def check_files(config: Mapping[str, Any], dataset: data.Dataset) -> None:
     if not dataset.train.files:
         raise InvalidInputError(
             f"config.dataset.source={config['dataset']['source']!r}: accepted with "
-            f"config.oracle={config['oracle']!r}: 'unlabeled', a folder of images"
+            f"config.oracle={config['oracle']!r}: 'unlabeled', a folder of images, or 'embeddings' with "
+            "config.dataset.images_dir"
         )
 
 

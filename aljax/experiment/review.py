@@ -6,13 +6,13 @@ Each labeled image is judged by a model that was trained on the others. Source: 
 Shapes: n labeled images, K classes.
 """
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from aljax.config import images_in
 from aljax.errors import InvalidInputError
 from aljax.experiment import collection, inputs, people, questions, validation
 from aljax.experiment.monitor import monitoring
@@ -91,9 +91,8 @@ def ask_again(workdir: Path, questions: Sequence[Question]) -> int:
     config = stored_config.checked(workdir / stored_config.NAME)
     before = journal.read(workdir)
     cycle = max(one.cycle for one in before) + 1
-    images = Path(os.path.expanduser(config["dataset"]["data_dir"]))
     names = reported.class_names(reader.load(workdir), reported.load(workdir))
-    setting = Setting(workdir, images, tuple(names), config["page"]["port"], "review")
+    setting = Setting(workdir, images_in(config["dataset"]), tuple(names), config["page"]["port"], "review")
     with (
         directory.opened(workdir, config, environment(local_mesh(config)), people.FREE),
         page(setting) as session,

@@ -438,3 +438,55 @@ def test_a_model_without_a_finite_test_loss_is_trained_again(config, truth, tmp_
     monkeypatch.setattr(people, "evaluate", lambda *arguments: {"test_loss": float("inf")})
     with pytest.raises(RunError, match="cycle 1: test_loss is inf"):
         people.run(config(cycles=1), tmp_path / "other", answering(truth))
+
+
+def test_people_label_the_images_of_given_embeddings(config, truth, tmp_path, capsys):
+    run, file, photos = tmp_path / "run", tmp_path / "colours.npz", tmp_path / "photos"
+    means = [np.asarray(Image.open(photos / name)).mean((0, 1)) for name in truth]
+    np.savez(file, features=np.array(means, np.float32), files=np.array(list(truth)))
+    fields = {
+        "dataset__source": "embeddings",
+        "dataset__data_dir": str(file),
+        "dataset__images_dir": str(photos),
+        "model__name": "linear",
+        "train__learning_rate": 0.1,
+    }
+    people.run(config(**fields), run, answering(truth))
+    assert list(verify.problems(run)) == []
+    assert cli.main(["predict", str(run), "--out", str(tmp_path / "out.csv")]) == 0
+    rows = rows_of(tmp_path / "out.csv")
+    assert [row["file"] for row in rows] == list(truth)
+    assert np.mean([row["label"] == truth[row["file"]] for row in rows]) > 0.8
+    assert cli.main(["export", str(run), "--to", "imagefolder", "--out", str(tmp_path / "sorted")]) == 0
+    assert len(list((tmp_path / "sorted").rglob("*.png"))) == len(labels_of(run))
+    with pytest.raises(
+        InvalidInputError, match=r"accepted: a file of embeddings, as the model was trained on"
+    ):
+        aljax.load(run).predict([photos / "a.png"])
+    np.savez(file, features=np.ones((1, 2), np.float32))
+    capsys.readouterr()
+    assert cli.main(["predict", str(run), "--out", str(tmp_path / "out.csv")]) == 2
+    assert "its features have 2 values; accepted: 3, as the model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("images_dir", "arrays", "problem"),
+    [
+        ("", {"files": ["a.png", "b.png"]}, "accepted with config.oracle='page': .*images_dir"),
+        ("photos", {}, r"colours\.npz: holds no files; accepted with config.dataset.images_dir"),
+        ("photos", {"files": ["a.png", "b.png"]}, r"holds no image a\.png, which .*colours\.npz names"),
+        ("nowhere", {"files": ["a.png", "b.png"]}, r"images_dir='.*nowhere': holds no image a\.png"),
+    ],
+)
+def test_embeddings_whose_images_cannot_be_shown_are_refused(config, tmp_path, images_dir, arrays, problem):
+    (tmp_path / "photos").mkdir()
+    np.savez(tmp_path / "colours.npz", features=np.eye(2, 3, dtype=np.float32), **arrays)
+    fields = {
+        "dataset__source": "embeddings",
+        "dataset__data_dir": str(tmp_path / "colours.npz"),
+        "dataset__images_dir": str(tmp_path / images_dir) if images_dir else "",
+        "model__name": "linear",
+    }
+    with pytest.raises(InvalidInputError, match=problem):
+        people.run(config(**fields), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

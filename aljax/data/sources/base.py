@@ -22,6 +22,7 @@ class Request(NamedTuple):
     image_size: int  # S, pixels; images of another size are resized
     channels: int  # C
     data_dir: str = ""  # where the data set lies; "": the source's default, if it has one
+    images_dir: str = ""  # the folder of the images that embeddings stand for; "": it is not needed
     train_split: str = "train"  # a folder, or a split of tfds
     test_split: str = "test"
     skip_unreadable: bool = False  # leaves out files that cannot be decoded, in place of refusing them
