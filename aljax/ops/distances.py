@@ -3,6 +3,7 @@
 Shapes: P and Q points, D dimensions.
 """
 
+import itertools
 from collections.abc import Iterator
 
 import jax
@@ -32,15 +33,14 @@ def blocks(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[slice, slice, 
       Rows of left, rows of right, and the distances between them, [p, q] float32.
     """
     left, right, scale = _measured_from_the_mean(left, right)
-    ahead = None  # a block is computed while the one before it is used
-    for rows in _portions(len(left)):
-        for columns in _portions(len(right)):
-            block = rows, columns, _distances(_filled(left[rows]), _filled(right[columns]))
-            if ahead is not None:
-                yield _cut(*ahead, scale)
-            ahead = block
-    if ahead is not None:
-        yield _cut(*ahead, scale)
+    computed = (
+        (rows, columns, _distances(_filled(left[rows]), _filled(right[columns])))
+        for rows in _portions(len(left))
+        for columns in _portions(len(right))
+    )
+    for rows, columns, block in _one_ahead(computed):
+        values = np.asarray(block)[: rows.stop - rows.start, : columns.stop - columns.start]
+        yield rows, columns, values / scale
 
 
 def nearest(points: np.ndarray, centers: np.ndarray) -> np.ndarray:
@@ -88,22 +88,32 @@ def balls(points: np.ndarray, radius: float) -> np.ndarray:
     points, _, scale = _measured_from_the_mean(points, points)
     size = len(points)
     bits = np.zeros((size, -(-size // 8)), np.uint8)
-    found = [
-        (rows, columns, _within(_filled(points[rows]), _filled(points[columns]), np.float32(radius * scale)))
+    limit = np.float32(radius * scale)
+    blocks = (
+        (rows, columns, _within(_filled(points[rows]), _filled(points[columns]), limit))
         for rows in _portions(size)
         for columns in _portions(size)
         if rows.start <= columns.start
-    ]
-    for rows, columns, both in found:
-        for one, other, packed in zip((rows, columns), (columns, rows), both, strict=True):
-            start, width = (
-                other.start // 8,
-                -(-(other.stop - other.start) // 8),
-            )  # a block starts at a whole byte
-            bits[one, start : start + width] |= np.asarray(packed)[: one.stop - one.start, :width]
+    )
+    for rows, columns, block in _one_ahead(blocks):
+        inside = np.asarray(block)[: rows.stop - rows.start, : columns.stop - columns.start]
+        for one, other, part in ((rows, columns, inside), (columns, rows, inside.T)):
+            packed = np.packbits(part, axis=1)
+            start = other.start // 8  # a block starts at a whole byte
+            bits[one, start : start + packed.shape[1]] |= packed
     row = np.arange(size)
     bits[row, row // 8] |= (128 >> (row % 8)).astype(np.uint8)
     return bits
+
+
+def _one_ahead(values):
+    """Yields values each after the next one was begun, so that it is computed while this one is used."""
+    values = iter(values)
+    ahead = list(itertools.islice(values, 1))
+    for value in values:
+        ahead.append(value)
+        yield ahead.pop(0)
+    yield from ahead
 
 
 def _measured_from_the_mean(left, right):
@@ -116,10 +126,6 @@ def _measured_from_the_mean(left, right):
 
 def _portions(count):
     return [slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
-
-
-def _cut(rows, columns, values, scale):
-    return rows, columns, np.asarray(values)[: rows.stop - rows.start, : columns.stop - columns.start] / scale
 
 
 def _filled(points: np.ndarray) -> np.ndarray:
@@ -156,5 +162,4 @@ def _nearest_other(left, right):
 
 @jax.jit
 def _within(left, right, radius):
-    inside = jnp.sqrt(_squares(left, right)) < radius
-    return jnp.packbits(inside, axis=1), jnp.packbits(inside.T, axis=1)
+    return jnp.sqrt(_squares(left, right)) < radius
