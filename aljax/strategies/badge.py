@@ -24,8 +24,8 @@ from aljax.runtime.mesh import everywhere, of_own_memory, spread
 from aljax.strategies.base import NO_SCORES, Selection, View, needs
 
 EXPONENT = 24  # each factor is scaled to 2^24: products of four of them stay within float32
-MOST_RECENT = 64  # N: centers that not every distance takes into account
-MOST_LOOKS = 32  # at single images, before all are brought up to date
+MOST_RECENT = 128  # N: centers that not every distance takes into account
+MOST_LOOKS = 128  # at single images, before all are brought up to date
 
 
 class Drawing(NamedTuple):
