@@ -32,6 +32,7 @@ from aljax.data import rows as stored
 from aljax.data import scratch
 from aljax.data.rows import Names
 from aljax.data.sources.base import Dataset, Facts, File, LeftOut, Request, Split
+from aljax.data.sources.folder import NO_IMAGE, walk
 from aljax.errors import RunError
 
 FORMAT = 1  # of what is kept; another one is made again
@@ -69,7 +70,7 @@ def opened(
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
     folder = cache / f"{re.sub(r'[^A-Za-z0-9_-]', '-', request.name)[:40]}-{digest}"
-    source = fingerprint(request)
+    source = fingerprint(request, cache)
     try:
         with _alone(folder):
             if (folder / ABOUT).exists():
@@ -85,26 +86,24 @@ def opened(
         ) from error
 
 
-def fingerprint(request: Request) -> str:
-    """Returns a digest of names, sizes and times of the files that a request names."""
+def fingerprint(request: Request, cache: Path) -> str:
+    """Returns a digest of names, sizes and times of the files that a request names, but for the cache's."""
     total = hashlib.sha256()
-    for place in (request.data_dir, request.labels, os.path.splitext(request.data_dir)[0] + ".csv"):
-        for path, status in _files(place):
-            total.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    for path in _files(request, cache):
+        status = os.stat(path) if os.path.exists(path) else os.lstat(path)
+        total.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return total.hexdigest()
 
 
-def _files(place: str) -> Iterator[tuple[str, os.stat_result]]:
-    if os.path.isdir(place):
-        with os.scandir(place) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-        for entry in entries:
-            if entry.is_dir():
-                yield from _files(entry.path)
-            else:
-                yield entry.path, entry.stat(follow_symlinks=entry.is_file())
-    elif os.path.isfile(place):
-        yield place, os.stat(place)
+def _files(request: Request, cache: Path) -> Iterator[str]:
+    root = Path(request.data_dir).absolute()
+    if request.data_dir and root.is_dir():
+        own, inside = f"{cache.absolute()}{os.sep}", cache.absolute().is_relative_to(root)
+        for path, reason in walk(str(root)):
+            if reason in ("", NO_IMAGE) and not (inside and path.startswith(own)):
+                yield path
+    table = os.path.splitext(request.data_dir)[0] + ".csv"  # beside a file of embeddings
+    yield from filter(os.path.isfile, (request.data_dir, table, request.labels))
 
 
 @contextmanager

@@ -25,6 +25,9 @@ class Rows:
     def __getitem__(self, place: Any) -> np.ndarray:
         return self.array[self.rows[place]]
 
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
 
 Images = np.ndarray | Rows  # [N, ...]
 

@@ -26,7 +26,7 @@ class Size(NamedTuple):
 
     steps: int  # of the optimizer, in all trials and trainings
     weights: int  # bytes of the states of all models
-    images: int  # bytes of the images that are on a device, labeled or in a sub-pool, and of those made
+    images: int  # bytes of the images that are on a device, labeled or in a sub-pool
     memory: int  # bytes that there are, of a device or, for a CPU, of the machine
 
 
@@ -45,7 +45,7 @@ def of(
       config: its config.
       networks, recipe: what is trained, and how.
       devices: what they are trained on.
-      images: how many are on a device at once, and made.
+      images: how many are on a device at once.
       shape: of an image.
       item: bytes of each of its values.
     """

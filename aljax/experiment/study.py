@@ -87,7 +87,7 @@ def assembled(config: Mapping[str, Any], workdir: Path, devices: Mesh, dataset: 
     networks = Networks(backbone, models.LossPredictor(initialization=model["initialization"]))
     recipe = recipes.from_config(config["train"])
     most = labeled_after(config, config["cycles"]) if config["oracle"] == "dataset" else len(labels)
-    count = most + made + min(config["subset_size"], len(labels))
+    count = most + min(config["subset_size"], len(labels))
     planned = size.of(config, networks, recipe, devices, count, image_shape, images.dtype.itemsize)
     size.check(planned)
     logging.info("%s", size.described(planned, config))
