@@ -128,10 +128,10 @@ def _portions(count):
     return [slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
 
 
-def nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+def nearest_on_host(points: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Computes the distance of each of `points` [P, D] to the nearest of `others` [Q, D], [P] float32.
 
-    On the host, as it compiles nothing. Matrix products tell which is the nearest, up to their rounding
+    Compiles nothing. Matrix products tell which is the nearest, up to their rounding
     (see `blocks`); the distance to that one is taken from the difference.
     """
     scale = power_of_two(max(np.abs(values).max(initial=0) for values in (points, others)))

@@ -129,31 +129,8 @@ def most_covering(
     return coverage(candidates, labeled, budget, radius), radius
 
 
-<<<<<<< HEAD
-def _count(balls: np.ndarray, which: np.ndarray, degree: np.ndarray, step: int) -> None:
-    """Adds `step` to the degree of each point for each of `which` in its ball."""
-=======
-def _balls(points: np.ndarray, radius: float) -> np.ndarray:
-    """Returns bits (i, j), 1 where j lies in the ball of i, [P, ceil(P / 8)] uint8; symmetric."""
-    size = len(points)
-    balls = np.zeros((size, -(-size // 8)), np.uint8)
-    for rows, columns, lengths in distances.blocks(points, points):
-        if rows.start > columns.start:
-            continue
-        inside = lengths < radius
-        if rows == columns:
-            inside = inside & inside.T
-            np.fill_diagonal(inside, True)
-        for one, other, bits in ((rows, columns, inside), (columns, rows, inside.T)):
-            packed = np.packbits(bits, axis=1)
-            start = other.start // 8  # a block starts at a whole byte
-            balls[one, start : start + packed.shape[1]] = packed
-    return balls
-
-
 def _count(balls: np.ndarray, which: np.ndarray, degree: np.ndarray, weights: np.ndarray) -> None:
     """Adds to the degree of each point the weights [P] of those of `which` in its ball."""
->>>>>>> pools
     for start in range(0, len(which), ROWS_AT_ONCE):
         rows = which[start : start + ROWS_AT_ONCE]
         inside = np.unpackbits(balls[rows], axis=1, count=len(degree)).astype(bool)
