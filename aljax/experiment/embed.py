@@ -33,8 +33,12 @@ from aljax.records.embeddings import Known
 from aljax.runtime import mesh
 
 PART = 128  # images that are decoded, computed and kept together
-EACH = 4  # images that a core of a CPU computes between two exchanges
 NAMED = 3  # unreadable files that an error names
+EACH = 4  # images that a core of a CPU computes between two exchanges
+
+# (paths by digest, request, a function that is called with each part) -> (embeddings, why a file could not be
+# decoded; both by digest)
+Engine = Callable[[dict[str, str], Request, Callable[[Known], object]], tuple[Known, dict[str, str]]]
 
 
 class Embedded(NamedTuple):
@@ -54,7 +58,7 @@ def spread() -> Mesh:
     return mesh.local(0, EACH * mesh.cores())
 
 
-def embed(root: Path, out: Path, encoder: Encoder, devices: Mesh, skip_unreadable: bool = False) -> Embedded:
+def embed(root: Path, out: Path, encoder: Encoder, engine: Engine, skip_unreadable: bool = False) -> Embedded:
     """Writes the embeddings of a folder's images, or of those that are new.
 
     Images in `root`/train/CLASS/ and `root`/test/CLASS/ are labeled; all others, at any depth, have the
@@ -66,7 +70,7 @@ def embed(root: Path, out: Path, encoder: Encoder, devices: Mesh, skip_unreadabl
         sha256 [N], of the files; model and origin, the encoder's name and what its values depend on (JSON);
         and left_out, a line for each file that is not embedded.
       encoder: the model.
-      devices: those that share the work.
+      engine: computes its embeddings, see `local`.
       skip_unreadable: leaves out files that cannot be decoded.
 
     Raises:
@@ -83,7 +87,7 @@ def embed(root: Path, out: Path, encoder: Encoder, devices: Mesh, skip_unreadabl
     todo = {digest: paths[id] for id, digest in digests.items() if digest not in known}
     request = Request(root.name, encoder.pixels, 3, str(root))
     keep = partial(embeddings.keep, out, origin=origin)
-    new, reasons = _computed(todo, request, encoder, devices, keep)
+    new, reasons = engine(todo, request, keep)
     known |= new
     broken = [LeftOut(id, f"unreadable: {reasons[one]}") for id, one in digests.items() if one in reasons]
     if (broken and not skip_unreadable) or len(broken) == len(paths):
@@ -120,13 +124,14 @@ def reader(encoder: Encoder, devices: Mesh, known: Known, keep: Callable[[Known]
       known: embeddings that need not be computed; those that are computed are added.
       keep: is called with each part that is computed.
     """
+    compute = local(encoder, devices)
 
     def read(paths: Sequence[str], request: Request, title: str) -> tuple[np.ndarray, dict[int, str]]:
         readable = [path for path in paths if os.access(path, os.R_OK)]
         hashed = {file.path: file.sha256 for file in unlabeled.hashed(readable)}
         digests = [hashed.get(path, path) for path in paths]  # of others, reading says why not
         todo = {digest: path for digest, path in zip(digests, paths, strict=True) if digest not in known}
-        new, reasons = _computed(todo, request, encoder, devices, keep)
+        new, reasons = compute(todo, request, keep)
         known.update(new)
         size = jax.eval_shape(
             encoder.apply, encoder.variables, np.zeros((1, *[encoder.pixels] * 2, 3), np.uint8)
@@ -163,29 +168,23 @@ def _listed(root: Path) -> tuple[dict[str, str], list[LeftOut]]:
     return paths, left_out
 
 
+def local(encoder: Encoder, devices: Mesh) -> Engine:
+    """Returns the engine that embeds on the devices of this process; worker processes decode meanwhile."""
+    return partial(_computed, computing(encoder, devices), encoder.name)
+
+
 def _computed(
+    compute: Callable[[np.ndarray], np.ndarray],
+    name: str,
     todo: dict[str, str],
     request: Request,
-    encoder: Encoder,
-    devices: Mesh,
     keep: Callable[[Known], object],
 ) -> tuple[Known, dict[str, str]]:
     """Embeds image files, part after part; worker processes decode the next parts meanwhile.
 
-    Args:
-      todo: paths by digest.
-      request: gives the images' size and channels.
-      encoder: the model.
-      devices: those that share the work.
-      keep: is called with each part.
-
-    Returns:
-      The embeddings, and the reasons for the files that could not be decoded, both by digest.
-
     Raises:
       InvalidInputError: if an embedding is not finite.
     """
-    compute = computing(encoder, devices)
     known: Known = {}
     unreadable: dict[str, str] = {}
     parts = [list(todo)[start : start + PART] for start in range(0, len(todo), PART)]
@@ -198,11 +197,7 @@ def _computed(
         for part, (pixels, reasons) in zip(parts, _ahead(read, parts, count), strict=True):
             rows = [row for row in range(len(part)) if row not in reasons]
             if rows:
-                values = compute(pixels[rows])
-                if not np.isfinite(values).all():
-                    raise InvalidInputError(
-                        f"{encoder.name}: its values are not finite; accepted: a model whose values are"
-                    )
+                values = finite(compute(pixels[rows]), name)
                 new = {part[row]: one for row, one in zip(rows, values, strict=True)}
                 keep(new)
                 known |= new
@@ -222,6 +217,13 @@ def _ahead(function: Callable[[list[str]], Any], items: Sequence[list[str]], thr
             yield result
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def finite(values: np.ndarray, name: str) -> np.ndarray:
+    """Returns embeddings; raises InvalidInputError if one is not finite, naming the model."""
+    if not np.isfinite(values).all():
+        raise InvalidInputError(f"{name}: its values are not finite; accepted: a model whose values are")
+    return values
 
 
 def computing(encoder: Encoder, devices: Mesh) -> Callable[[np.ndarray], np.ndarray]:

@@ -56,7 +56,8 @@ def find(model: str, pixels: int = 0, field: str = "--model") -> Encoder:
             encoder = found(pixels or PIXELS)
         except ImportError as error:
             raise InvalidInputError(
-                f"{field}={model!r}: needs a package that is not there ({error}); accepted: after {INSTALL}"
+                f"{field}={model!r}: needs a package that is not installed ({error}); accepted: after "
+                f"{INSTALL}"
             ) from error
     else:
         encoder = _own(model, found, pixels or PIXELS)

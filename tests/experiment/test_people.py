@@ -368,9 +368,9 @@ def encoder(tmp_path, monkeypatch):
     path, counts = tmp_path / "encoder.py", []
     path.write_text("def encode(images):\n    return images.mean(axis=(1, 2))\n")
 
-    def counted(todo, *others, computed=embed._computed):
+    def counted(compute, name, todo, *others, computed=embed._computed):
         counts.append(len(todo))
-        return computed(todo, *others)
+        return computed(compute, name, todo, *others)
 
     monkeypatch.setattr(embed, "_computed", counted)
     return f"{path}:encode", counts
