@@ -61,8 +61,11 @@ def read_all(paths: Sequence[str], request: Request, title: str) -> tuple[np.nda
       title: of the progress bar.
 
     Returns:
-      The images, [N, S, S, C] uint8, and the reason for each row that could not be read.
+      The images, [N, S, S, C] uint8, and the reason for each row that could not be read; with a `reader`
+      in the request what that returns.
     """
+    if request.reader:
+        return request.reader(paths, request._replace(reader=None), title)
     shape = (len(paths), request.image_size, request.image_size, request.channels)
     images, begin, unreadable = scratch.opened(request.scratch, title, shape)
     chunk = _chunk(paths, images[:1].nbytes)

@@ -15,10 +15,10 @@ from jax.sharding import Mesh
 
 import aljax
 from aljax import models, registry
-from aljax.config import check_fits, labeled_after
+from aljax.config import check_fits, embedded, labeled_after
 from aljax.data import dataset as data
 from aljax.errors import InvalidInputError
-from aljax.experiment import roles, size
+from aljax.experiment import embed, inputs, roles, size
 from aljax.records import chosen, manifest
 from aljax.records import directory as records
 from aljax.records.files import Record
@@ -54,7 +54,7 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
     Raises:
       InvalidInputError: if the data, or a user's own code, cannot be used or is not as it was.
     """
-    dataset = data.load(**config["dataset"])
+    dataset = inputs.load(config, workdir)
     check_fits(config, len(dataset.train.labels))
     records.check_same(workdir, "data_sha256", data.digest(dataset))
     return assembled(config, workdir, devices, dataset)
@@ -173,7 +173,9 @@ def chunk(study: Study) -> int:
 def local_mesh(config: Mapping[str, Any]) -> Mesh:
     """Returns the devices of this host that the config asks for."""
     batch_size, data_set = config["train"]["batch_size"], config["dataset"]
-    pixels = 1 if data_set["source"] == "embeddings" else data_set["image_size"] ** 2
+    pixels = 1 if embedded(data_set) else data_set["image_size"] ** 2
+    if data_set["encoder"]:
+        embed.spread()  # starts JAX with all cores, of which training may use fewer
     try:
         return mesh.local(config["devices"], batch_size, batch_size * pixels)
     except ValueError as error:

@@ -63,11 +63,7 @@ def pure_radius(points: np.ndarray, pseudo_labels: np.ndarray) -> float:
 
     Source: Yehuda et al., NeurIPS 2022, section 3 (the radius is found exactly here, not on a grid).
     """
-    reach = np.full(len(points), np.inf, np.float32)
-    for rows, columns, lengths in distances.blocks(points, points):
-        other = pseudo_labels[rows, None] != pseudo_labels[columns]
-        nearest = np.where(other, lengths, np.inf).min(axis=1)
-        reach[rows] = np.minimum(reach[rows], nearest)
+    reach = distances.nearest_other(points, pseudo_labels)
     return float(np.sort(reach)[len(points) - int(np.ceil(PURITY * len(points)))])
 
 
@@ -97,11 +93,8 @@ def coverage(
     Source: Yehuda et al., NeurIPS 2022, algorithm 1.
     """
     size = len(candidates)
-    uncovered = np.ones(size, bool)
-    if len(labeled):
-        for rows, _, lengths in distances.blocks(candidates, labeled):
-            uncovered[rows] &= ~(lengths < radius).any(axis=1)
-    balls = _balls(candidates, radius)
+    uncovered = distances.nearest(candidates, labeled) >= radius
+    balls = distances.balls(candidates, radius)
     degree = np.zeros(size, np.int64)
     weights = np.ones(size, np.int64) if weights is None else weights
     _count(balls, np.flatnonzero(uncovered), degree, weights)
@@ -134,24 +127,6 @@ def most_covering(
     num_clusters = min(num_classes, len(np.unique(points, axis=0)))
     radius = pure_radius(points, clusters_of(points, num_clusters, seed))
     return coverage(candidates, labeled, budget, radius), radius
-
-
-def _balls(points: np.ndarray, radius: float) -> np.ndarray:
-    """Returns bits (i, j), 1 where j lies in the ball of i, [P, ceil(P / 8)] uint8; symmetric."""
-    size = len(points)
-    balls = np.zeros((size, -(-size // 8)), np.uint8)
-    for rows, columns, lengths in distances.blocks(points, points):
-        if rows.start > columns.start:
-            continue
-        inside = lengths < radius
-        if rows == columns:
-            inside = inside & inside.T
-            np.fill_diagonal(inside, True)
-        for one, other, bits in ((rows, columns, inside), (columns, rows, inside.T)):
-            packed = np.packbits(bits, axis=1)
-            start = other.start // 8  # a block starts at a whole byte
-            balls[one, start : start + packed.shape[1]] = packed
-    return balls
 
 
 def _count(balls: np.ndarray, which: np.ndarray, degree: np.ndarray, weights: np.ndarray) -> None:

@@ -4,12 +4,15 @@ Shapes: N images, S x S pixels (one size for all), C channels (1 grey, 3 colour)
 vector, an embedding, stands for each image.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from aljax.data.rows import Images
+
+# (paths of N files, request, title of a progress bar) -> (a row for each, by row why a file is unreadable)
+Reader = Callable[[Sequence[str], "Request", str], tuple[np.ndarray, dict[int, str]]]
 
 
 class Request(NamedTuple):
@@ -19,6 +22,7 @@ class Request(NamedTuple):
     image_size: int  # S, pixels; images of another size are resized
     channels: int  # C
     data_dir: str = ""  # where the data set lies; "": the source's default, if it has one
+    images_dir: str = ""  # the folder of the images that embeddings stand for; "": it is not needed
     train_split: str = "train"  # a folder, or a split of tfds
     test_split: str = "test"
     skip_unreadable: bool = False  # leaves out files that cannot be decoded, in place of refusing them
@@ -26,6 +30,7 @@ class Request(NamedTuple):
     labels: str = ""  # a file that labels images; "": none
     class_names: tuple[str, ...] = ()  # (): those of the labels that there are
     scratch: str = ""  # a folder for decoded images, mapped from there; "": they are kept in memory
+    reader: Reader | None = None  # reads image files in place of `data.images.read_all`
 
 
 class File(NamedTuple):

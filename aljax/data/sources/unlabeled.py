@@ -87,16 +87,15 @@ def load_unlabeled(request: Request) -> Dataset:
     return Dataset(split(~tested), split(tested), tuple(names), (*left_out, *unreadable))
 
 
-def check_names(names: Sequence[str]) -> None:
+def check_names(names: Sequence[str], field: str = "config.dataset.class_names") -> None:
     """Raises InvalidInputError if a class has the name of another, or of another answer, or no folder can."""
     if len(set(names)) < len(names):
-        raise InvalidInputError(f"config.dataset.class_names={tuple(names)!r}: accepted: different names")
+        raise InvalidInputError(f"{field}={tuple(names)!r}: accepted: different names")
     for name in names:
         folder = name.isprintable() and name == name.strip() and name[:1] not in ("", ".")
         if not folder or {*name} & {*"/\\"} or name in ("skip", "unsure"):
             raise InvalidInputError(
-                f"config.dataset.class_names: {name!r}; accepted: names that a folder can have, "
-                "none of them skip or unsure"
+                f"{field}: {name!r}; accepted: names that a folder can have, none of them skip or unsure"
             )
 
 
