@@ -165,9 +165,9 @@ def epoch(folder: Path, repeats: int) -> dict[str, Any]:
 
     def trained(examples: Any, labeled: np.ndarray) -> Any:
         state = ensemble.fresh(keys, networks=networks, recipe=recipe, image_shape=(32, 32, 3))
-        numbers = (np.int32(len(rows)), np.int32(0), np.int32(200))
+        numbers = (np.int32(len(rows)), np.int32(0), np.int32(1), np.int32(200))
         options: Any = {"networks": networks, "recipe": recipe, "sharding": mesh.spread(devices)}
-        return ensemble.epoch(state, examples, labeled, *numbers, keys, **options)
+        return ensemble.epochs(state, examples, labeled, *numbers, keys, **options)
 
     few = feed.gathered(stored, rows, len(rows), everywhere)
     functions = {
