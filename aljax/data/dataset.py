@@ -76,8 +76,8 @@ def load(
 
     if cache and request.reader:
         raise InvalidInputError(
-            f"config.dataset.cache={cache!r}: accepted without config.dataset.encoder, whose embeddings the run "
-            "keeps; or '' for none"
+            f"config.dataset.cache={cache!r}: accepted without config.dataset.encoder, whose embeddings the "
+            "run keeps; or '' for none"
         )
     if cache:
         options = {"source": source, "classes": classes, "images": images, "unknown": unknown}
