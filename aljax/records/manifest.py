@@ -35,7 +35,8 @@ FILES = (
     "report.html",
 )
 FOLDERS = ("selections", "chosen", "gallery", "figures", "checkpoints", "tensorboard")
-AFTERWARDS = ("labels.jsonl", "asked", "simulation")  # also written after the run: not listed
+# Also written after the run, or by others: not listed.
+AFTERWARDS = ("labels.jsonl", "asked", "simulation", "wandb", "mlruns")
 LASTING = ("config.json", "left_out.csv")  # are written before the first cycle
 OF_CYCLES = ("selections/", "chosen/", "gallery/")  # are written in each cycle, and can be made again
 OTHER = f"is not what {NAME} lists"
