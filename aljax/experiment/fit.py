@@ -11,12 +11,13 @@ from absl import logging
 
 from aljax.errors import Interrupted, NonFiniteError
 from aljax.experiment.monitor import Monitor
-from aljax.experiment.study import Study, capacity, key_of
+from aljax.experiment.study import Study, capacity, key_of, places
 from aljax.records import checkpoints
 from aljax.records.checkpoints import Progress
 from aljax.runtime import mesh
 from aljax.scenarios import pool
 from aljax.training import ensemble, statistics
+from aljax.training.feed import gathered
 from aljax.training.recipe import epochs_of
 from aljax.training.step import EpochMetrics, no_metrics
 
@@ -107,9 +108,10 @@ def fit_on(
     """
     owner = checkpoints.training(study.identity, folder, cycle, images.labeled)
     everywhere = mesh.everywhere(study.mesh)
-    labeled, num_labeled = jax.device_put(
-        (pool.padded(images, capacity(study)), np.int32(len(images.labeled))), everywhere
-    )
+    room = places(study, len(images.labeled))
+    examples = gathered(study.train_set, images.labeled, room, everywhere)
+    labeled = np.minimum(np.arange(capacity(study), dtype=np.int32), room - 1)  # their places there
+    labeled, num_labeled = jax.device_put((labeled, np.int32(len(images.labeled))), everywhere)
     keys = keys_of_members(study, trial, cycle, f"batches{part}")
     if study.config["shared_batches"]:
         keys = jnp.broadcast_to(keys[:1], keys.shape)
@@ -120,7 +122,7 @@ def fit_on(
         began, count = time.monotonic(), min(at_once, epochs - progress.epoch)
         state, metrics = ensemble.epochs(
             progress.state,
-            study.train_set,
+            examples,
             labeled,
             num_labeled,
             np.int32(progress.epoch),
@@ -151,7 +153,7 @@ def fit_on(
         return progress
     state = statistics.recomputed(
         progress.state,
-        study.train_set,
+        examples,
         labeled,
         num_labeled,
         keys[0],

@@ -78,7 +78,7 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
         if damaged or not finished:
             manifest.begin(workdir)
             study = prepare(config, workdir, devices)
-            manifest.enter(workdir, ["config.json"])
+            manifest.enter(workdir, manifest.lasting(workdir))
             refresh = make.Refresher(workdir)
             track = partial(trackers.begin, config, workdir)
             with (

@@ -1,8 +1,8 @@
 """Trackers of experiments by name: the numbers of every cycle go to Weights & Biases, or to MLflow.
 
 A trial of a study is a run of the tracker, and a cycle is a step of it; a study that goes on, goes on in the
-same runs. Without further settings everything stays in the run directory and nothing is sent: WANDB_MODE=online
-and MLFLOW_TRACKING_URI, which are the trackers' own, say otherwise.
+same runs. Everything stays in the run directory, and nothing is sent, unless WANDB_MODE=online or
+MLFLOW_TRACKING_URI, which are the trackers' own settings, say otherwise.
 """
 
 import hashlib
@@ -30,11 +30,12 @@ class Trial(NamedTuple):
 
     @property
     def name(self) -> str:
+        """Returns the name of the tracker's run."""
         return f"trial-{self.number:02d}"
 
     @property
     def identity(self) -> str:
-        """By which a trial is found again: of the run directory, as a copy of it is another run."""
+        """Returns by what a trial is found again: of the run directory, as a copy of it is another run."""
         return hashlib.sha256(f"{self.workdir}/{self.name}".encode()).hexdigest()[:16]
 
 
@@ -51,7 +52,7 @@ def untracked(trial: object) -> Tracker:
 
 
 def wandb(trial: Trial) -> Tracker:
-    """Returns a run of Weights & Biases, in the group of the study; offline unless WANDB_MODE says otherwise."""
+    """Returns a run of Weights & Biases, in a group for the study; offline, or as WANDB_MODE says."""
     import wandb as library
 
     run = library.init(
@@ -72,7 +73,7 @@ def wandb(trial: Trial) -> Tracker:
 
 
 def mlflow(trial: Trial) -> Tracker:
-    """Returns a run of MLflow; in the folder mlruns of the study unless MLFLOW_TRACKING_URI says otherwise."""
+    """Returns a run of MLflow; in the study's folder mlruns, or where MLFLOW_TRACKING_URI says."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when it is imported
     if not (uri := os.environ.get("MLFLOW_TRACKING_URI")):
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a database takes more than mlflow-skinny

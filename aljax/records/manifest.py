@@ -29,15 +29,16 @@ FILES = (
     "images.csv",
     "changes.jsonl",
     "model.npz",
+    "embeddings.npz",
     "summary.csv",
     "summary.json",
     "pairs.csv",
     "report.html",
 )
 FOLDERS = ("selections", "chosen", "gallery", "figures", "checkpoints", "tensorboard")
-# Also written after the run, or by others: not listed.
-AFTERWARDS = ("labels.jsonl", "asked", "simulation", "wandb", "mlruns")
-LASTING = ("config.json", "left_out.csv")  # are written before the first cycle
+# Not listed, as they change, or as others write them.
+AFTERWARDS = ("labels.jsonl", "asked", "simulation", "embeddings.npz.parts", "wandb", "mlruns")
+LASTING = ("config.json", "left_out.csv", "embeddings.npz")  # are written before the first cycle
 OF_CYCLES = ("selections/", "chosen/", "gallery/")  # are written in each cycle, and can be made again
 OTHER = f"is not what {NAME} lists"
 SPENT = "checkpoints/"  # a finished run needs none of them: they may be deleted, but not changed
@@ -195,6 +196,11 @@ def wrong(workdir: Path) -> dict[str, str]:
     return found
 
 
+def lasting(workdir: Path) -> list[str]:
+    """Returns the names of the files that a run has written before its first cycle."""
+    return [name for name in LASTING if (workdir / name).exists()]
+
+
 def lasts(name: str) -> bool:
     """Tells whether a file, once written, stays as it is while its run goes on."""
     return name in LASTING or name.startswith(OF_CYCLES)
@@ -202,7 +208,9 @@ def lasts(name: str) -> bool:
 
 def remade(name: str, problem: str) -> bool:
     """Tells whether a run makes a file again that is missing or damaged."""
-    return name.startswith((*OF_CYCLES, "left_out.csv")) and not problem.startswith("is not listed")
+    return name.startswith((*OF_CYCLES, "left_out.csv", "embeddings.npz")) and not problem.startswith(
+        "is not listed"
+    )
 
 
 def of_place(workdir: Path, trial: int, cycle: int) -> list[str]:

@@ -109,6 +109,11 @@ def epochs(
 
 
 @jax.jit
+def member(state: TrainState, number: jax.Array | int) -> TrainState:
+    """Returns the state of one member, out of [E, ...]."""
+    return jax.tree.map(lambda values: values[number], state)
+
+
 def first(state: TrainState) -> TrainState:
     """Returns the first member's state, out of [E, ...]."""
-    return jax.tree.map(lambda values: values[0], state)
+    return member(state, 0)

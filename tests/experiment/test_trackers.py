@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from aljax.errors import InvalidInputError, RunError
+from aljax.errors import Interrupted, InvalidInputError, RunError
 from aljax.experiment import loop, trackers
 from aljax.experiment.monitor import Monitor
 from aljax.records import files, verify
@@ -46,9 +46,10 @@ def test_every_cycle_is_told_once_and_the_run_is_the_same(told, tmp_path, monkey
         original(monitor, line)
         monitor.stop_requested = signal.SIGTERM
 
-    with monkeypatch.context() as patch, pytest.raises(BaseException, match="stopped in trial 0, cycle 2"):
-        patch.setattr(Monitor, "cycle_done", asking_to_stop)
+    monkeypatch.setattr(Monitor, "cycle_done", asking_to_stop)
+    with pytest.raises(Interrupted, match="stopped in trial 0, cycle 2"):
         loop.run(config(tmp_path, tracker="wandb"), tmp_path / "run")
+    monkeypatch.setattr(Monitor, "cycle_done", original)
     loop.run(config(tmp_path, tracker="wandb"), tmp_path / "run")
     found, closed = told
     lines = lines_of(tmp_path / "run")

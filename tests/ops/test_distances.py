@@ -45,6 +45,8 @@ def test_the_nearest_by_brute_force_in_any_units_and_of_duplicates(scale):
     points, others = rng.normal(size=(700, 5)), rng.normal(size=(30, 5))
     points[::7] = others[np.arange(100) % 30]
     expected = np.linalg.norm(points[:, None] - others[None], axis=-1).min(axis=1)
-    found = distances.nearest((points * scale).astype(np.float32), (others * scale).astype(np.float32))
+    found = distances.nearest_on_host(
+        (points * scale).astype(np.float32), (others * scale).astype(np.float32)
+    )
     np.testing.assert_allclose(found / scale, expected, rtol=1e-5, atol=1e-6)
     assert not found[::7].any()

@@ -54,15 +54,22 @@ def test_of_slow_cycles_each_is_settled_by_itself(tmp_path, synced, monkeypatch)
 def test_where_a_run_stops_what_it_wrote_is_entered(tmp_path, monkeypatch):
     manifest.write(tmp_path, whole=False)
     monkeypatch.setattr(ledger, "SECONDS", 1000.0)
-    with pytest.raises(KeyError), ledger.kept(tmp_path) as kept:
-        kept.enter()
-        files.write(tmp_path / "chosen" / "trial-00" / "cycle-01.csv", b"file\n")
-        kept.enter(["chosen/trial-00/cycle-01.csv"])
-        raise KeyError
+
+    def stopping():
+        with ledger.kept(tmp_path) as kept:
+            kept.enter()
+            files.write(tmp_path / "chosen" / "trial-00" / "cycle-01.csv", b"file\n")
+            kept.enter(["chosen/trial-00/cycle-01.csv"])
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        stopping()
     assert manifest.load(tmp_path).files.keys() == {"chosen/trial-00/cycle-01.csv"}
 
 
 def test_what_does_not_reach_the_disk_is_told_in_one_line(tmp_path):
-    with pytest.raises(RunError, match=r"gone\.csv: could not be written \(No such file"), files.together():
+    with files.together():
         files.write(tmp_path / "gone.csv", b"file\n")
         (tmp_path / "gone.csv").unlink()
+        with pytest.raises(RunError, match=r"gone\.csv: could not be written \(No such file"):
+            files.settle()
