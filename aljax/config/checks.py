@@ -176,9 +176,9 @@ def _check_scenario(values: Mapping[str, Any]) -> None:
 
 
 def _check_people(values: Mapping[str, Any]) -> None:
-    """Checks what people cannot label: several trials, streams, made images, another first batch."""
+    """Checks what people cannot label: several trials, streams, made images, a larger first batch."""
     needed = {"trials": 1, "first_trial": 0, "scenario": "pool", "warm_start": False, "validation_folds": 0}
-    needed |= {"initial.strategy": "random", "initial.budget": 0}
+    needed |= {"initial.budget": 0}
     needed |= {f"stop.{name}": 0 for name in ("labels", "accuracy", "patience", "stability")}
     for name, value in needed.items():
         if values[name] != value:

@@ -490,3 +490,12 @@ def test_embeddings_whose_images_cannot_be_shown_are_refused(config, tmp_path, i
     with pytest.raises(InvalidInputError, match=problem):
         people.run(config(**fields), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_embeddings_may_choose_the_first_batch(config, truth, encoder, tmp_path):
+    name, _ = encoder
+    fields = {"dataset__encoder": name, "model__name": "linear", "initial__strategy": "typiclust"}
+    people.run(config(**fields), tmp_path / "run", answering(truth))
+    first, second = lines_of(tmp_path / "run")
+    assert (first["acquired"], second["acquired"]) == ("typiclust", "margin")
+    assert list(verify.problems(tmp_path / "run")) == []
