@@ -13,11 +13,11 @@ is in results/few_labels. What differs from the study's protocol stands here.
 
 from ml_collections import ConfigDict
 
-from aljax.config import default
+from aljax.config import study
 
 
 def get_config() -> ConfigDict:
-    config = default()
+    config = study("cifar10")
     config.dataset.source = "embeddings"  # a vector for each image, computed beforehand
     config.dataset.name = "embeddings"  # as you like; the file is dataset.data_dir
     config.model.name = "linear"  # logistic regression
