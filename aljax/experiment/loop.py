@@ -18,7 +18,7 @@ from absl import logging
 from aljax import agreement, metrics
 from aljax.config import budget_of, check
 from aljax.errors import InvalidInputError, NonFiniteError, RunError
-from aljax.experiment import candidates, diagnose, resume, roles, sanity, validation
+from aljax.experiment import candidates, diagnose, resume, roles, sanity, trackers, validation
 from aljax.experiment.fit import fit
 from aljax.experiment.monitor import Monitor, monitoring
 from aljax.experiment.study import (
@@ -69,6 +69,7 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
     workdir = Path(workdir).absolute()  # whatever a user's own code does to the working directory
     devices = local_mesh(config)
     check_training(config)
+    trackers.check(config["tracker"])
     plan = places.plan(config)
     with directory.opened(workdir, dict(config), environment(devices)):
         lines = directory.completed(workdir, plan)
@@ -79,8 +80,9 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
             study = prepare(config, workdir, devices)
             manifest.enter(workdir, manifest.lasting(workdir))
             refresh = make.Refresher(workdir)
+            track = partial(trackers.begin, config, workdir)
             with (
-                monitoring(partial(steps_of, study), plan, lines, workdir) as monitor,
+                monitoring(partial(steps_of, study), plan, lines, workdir, track) as monitor,
                 ledger.kept(workdir) as kept,
             ):
                 for trial in places.trials(config):
