@@ -62,7 +62,7 @@ def draw(study: Study, images: pool.Pool, holdout: np.ndarray, trial: int, cycle
     first = len(study.train_set.labels) - size
     study = with_images(study, first, made, study.train_set.labels[recipes.source])
     rows = np.arange(first, first + size, dtype=np.int32)
-    return Candidates(study, rows, np.arange(size, dtype=np.int32), jax.device_get(recipes))
+    return Candidates(study, rows, np.arange(size, dtype=np.int32), jax.device_get(mesh.here(recipes)))
 
 
 def choose(
@@ -130,7 +130,7 @@ def recipes_of(candidates: Candidates, acquired: np.ndarray) -> Arrays:
     """Returns the recipes of the proposals, and those acquired as images [B, H, W, C]; {} without any."""
     if candidates.recipes is None:
         return {}
-    images = np.asarray(candidates.study.train_set.images[candidates.rows[acquired]])
+    images = np.asarray(mesh.here(candidates.study.train_set.images[candidates.rows[acquired]]))
     return {**candidates.recipes._asdict(), "images": images}
 
 
@@ -165,7 +165,7 @@ def with_images(study: Study, first: int, images: Any, labels: Any) -> Study:
         (train_set.images, train_set.labels), (jnp.asarray(images), jnp.asarray(labels)), np.int32(first)
     )
     train_set = train_set._replace(images=images, labels=labels)
-    return study._replace(train_set=jax.device_put(train_set, mesh.everywhere(study.mesh)))
+    return study._replace(train_set=mesh.put(train_set, mesh.everywhere(study.mesh)))
 
 
 @jax.jit
@@ -180,7 +180,7 @@ def write_images(study: Study, chosen: Selections, folder: Path) -> None:
     """Writes synthesized images that were queried as PNG, and queries.jsonl with the recipe of each."""
     if "images" not in chosen.details:
         return
-    lines = []
+    lines, labels = [], np.asarray(study.train_set.labels)
     for number, proposal in enumerate(chosen.acquired):
         recipe = {name: chosen.details[name][proposal].item() for name in synthesis.Recipe._fields}
         file = f"{number:03d}.png"
@@ -189,7 +189,7 @@ def write_images(study: Study, chosen: Selections, folder: Path) -> None:
             {
                 "file": file,
                 "proposal": int(proposal),
-                "class": study.class_names[int(study.train_set.labels[recipe["source"]])],
+                "class": study.class_names[int(labels[recipe["source"]])],
                 "source_id": study.ids[recipe["source"]],
                 "other_id": study.ids[recipe["other"]],
                 **{name: round(x, 4) if type(x) is float else x for name, x in recipe.items()},

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -14,7 +15,7 @@ from aljax.experiment.monitor import Monitor
 from aljax.experiment.study import Study, capacity, key_of
 from aljax.records import checkpoints
 from aljax.records.checkpoints import Progress
-from aljax.runtime import mesh
+from aljax.runtime import mesh, processes
 from aljax.scenarios import pool
 from aljax.training import ensemble, statistics
 from aljax.training.recipe import epochs_of
@@ -49,7 +50,7 @@ def fit(
     folder = study.workdir / "checkpoints" / f"trial-{trial:02d}{part}"
     fresh = fresh_weights(study, trial, cycle, 0, part)
     owner = checkpoints.training(study.identity, folder, cycle, pools[-1].labeled)
-    progress = checkpoints.latest(folder, owner, like=fresh)
+    progress = newest(folder, owner, fresh)
     if progress is None and study.config["warm_start"] and cycle > 1:
         before = before or fit(study, pools[:-1], trial, monitor, accept=accept)
         progress = fresh._replace(state=ensemble.restarted(before.state, recipe=study.recipe))
@@ -101,13 +102,13 @@ def fit_on(
     """
     owner = checkpoints.training(study.identity, folder, cycle, images.labeled)
     everywhere = mesh.everywhere(study.mesh)
-    labeled, num_labeled = jax.device_put(
+    labeled, num_labeled = mesh.put(
         (pool.padded(images, capacity(study)), np.int32(len(images.labeled))), everywhere
     )
     keys = keys_of_members(study, trial, cycle, f"batches{part}")
     if study.config["shared_batches"]:
         keys = jnp.broadcast_to(keys[:1], keys.shape)
-    progress = start._replace(state=jax.device_put(start.state, everywhere))
+    progress = start._replace(state=mesh.put(start.state, everywhere))
     epochs = epochs_of(study.recipe, len(images.labeled))
     reported, saved = start.epoch, time.monotonic()
 
@@ -132,11 +133,11 @@ def fit_on(
         )
         report()  # of the epoch before this one, so that the device never waits for the host
         progress = Progress(start.attempt, epoch + 1, state, metrics)
-        stop = monitor.stop_requested
         overdue = time.monotonic() - saved > 60 * study.config["checkpoint_minutes"]
+        stop, overdue = processes.highest(monitor.stop_requested, overdue)
         if stop or (overdue and progress.epoch < epochs):
             report()
-            checkpoints.save(folder, owner, progress)
+            save(folder, owner, progress)
             saved = time.monotonic()
         if stop:
             raise Interrupted(
@@ -146,7 +147,7 @@ def fit_on(
             )
     if progress.epoch > start.epoch:
         report()
-        checkpoints.save(folder, owner, progress)
+        save(folder, owner, progress)
     if not study.recipe.precise_bn:
         return progress
     state = statistics.recomputed(
@@ -160,3 +161,23 @@ def fit_on(
         sharding=mesh.spread(study.mesh),
     )
     return progress._replace(state=state)
+
+
+def save(folder: Path, owner: checkpoints.Training, progress: Progress) -> None:
+    """Writes a checkpoint, as `checkpoints.save`; of several processes, the first one does."""
+    whole = mesh.here(progress)
+    processes.shared(partial(checkpoints.save, folder, owner, whole))
+
+
+def newest(folder: Path, owner: checkpoints.Training, like: Progress) -> Progress | None:
+    """Loads the newest checkpoint, as `checkpoints.latest`; several processes have it from the first."""
+    structure = jax.tree.structure(like)
+
+    def leaves() -> list[np.ndarray] | None:
+        found = checkpoints.latest(folder, owner, like=like)
+        return None if found is None else jax.tree.leaves(jax.device_get(found))
+
+    if processes.count() == 1:
+        return checkpoints.latest(folder, owner, like=like)
+    found = processes.shared(leaves)
+    return None if found is None else jax.tree.unflatten(structure, found)

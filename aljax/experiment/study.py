@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import zlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from aljax.experiment import roles, size
 from aljax.records import chosen, manifest
 from aljax.records import directory as records
 from aljax.records.files import Record
-from aljax.runtime import mesh
+from aljax.runtime import mesh, processes
 from aljax.strategies import registry as strategies
 from aljax.training import optimizers, schedules
 from aljax.training import recipe as recipes
@@ -53,9 +54,11 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
     Raises:
       InvalidInputError: if the data, or a user's own code, cannot be used or is not as it was.
     """
-    dataset = data.load(**config["dataset"])
+    dataset = processes.each(partial(data.load, **config["dataset"]))
     check_fits(config, len(dataset.train.labels))
-    records.check_same(workdir, "data_sha256", data.digest(dataset))
+    digest = data.digest(dataset)
+    processes.agree({"data_sha256": digest})
+    processes.shared(partial(records.check_same, workdir, "data_sha256", digest))
     return assembled(config, workdir, devices, dataset)
 
 
@@ -66,13 +69,14 @@ def assembled(config: Mapping[str, Any], workdir: Path, devices: Mesh, dataset: 
       InvalidInputError: if a user's own code cannot be used or is not as it was.
     """
     names = {*roles.names_of(config, cycle=1).values(), *roles.names_of(config, cycle=2).values()}
-    if own := strategies.digest(names):
-        records.check_same(workdir, "strategies_sha256", own)
-    if own := training_digest(config):
-        records.check_same(workdir, "training_sha256", own)
+    own = {"strategies_sha256": strategies.digest(names), "training_sha256": training_digest(config)}
+    processes.agree(own)
+    for name, digest in own.items():
+        if digest:
+            processes.shared(partial(records.check_same, workdir, name, digest))
     if dataset.left_out:
         left_out = chosen.table(["file", "reason"], dataset.left_out)
-        manifest.replace(workdir, {"left_out.csv": left_out})
+        processes.shared(partial(manifest.replace, workdir, {"left_out.csv": left_out}))
     mean, std = data.channel_statistics(dataset.train.images)
     more = room(config) if config["oracle"] == "dataset" else -len(dataset.train.ids) % BLOCK
     image_shape = dataset.train.images.shape[1:]
@@ -88,7 +92,7 @@ def assembled(config: Mapping[str, Any], workdir: Path, devices: Mesh, dataset: 
     size.check(planned)
     logging.info("%s", size.described(planned, config))
     train_set, test_set = (
-        Examples(*jax.device_put((images, labels, mean, std), mesh.everywhere(devices)))
+        Examples(*mesh.put((images, labels, mean, std), mesh.everywhere(devices)))
         for images, labels in (
             (_padded(dataset.train.images, more), _padded(dataset.train.labels, more)),
             (dataset.test.images, dataset.test.labels),
@@ -105,7 +109,7 @@ def assembled(config: Mapping[str, Any], workdir: Path, devices: Mesh, dataset: 
         key=jax.random.key(config["seed"]),
         ids=dataset.train.ids,
         class_names=dataset.class_names,
-        identity=records.identity(workdir),
+        identity=processes.shared(partial(records.identity, workdir)),
     )
 
 

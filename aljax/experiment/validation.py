@@ -137,4 +137,4 @@ def predicted(study: Study, state: TrainState, rows: np.ndarray) -> np.ndarray:
         chunk=chunk(study),
         sharding=mesh.spread(study.mesh),
     )
-    return np.asarray(classes, np.int32)[: len(rows)]
+    return np.asarray(mesh.here(classes), np.int32)[: len(rows)]

@@ -76,9 +76,9 @@ def view_of(
     for name, values in outputs.items():
         if not jnp.isfinite(values).all():
             raise RunError(f"{name} of the sub-pool are not finite")
-    return view._replace(**outputs)
+    return view._replace(**mesh.here(outputs))
 
 
 def _given(study: Study, rows: np.ndarray) -> jax.Array:
     """Returns the embeddings of some images as they were given, [n, D] float32."""
-    return study.train_set.images[rows].astype(jnp.float32)
+    return mesh.here(study.train_set.images[rows].astype(jnp.float32))
