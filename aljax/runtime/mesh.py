@@ -102,9 +102,11 @@ def put(arrays: T, sharding: NamedSharding) -> T:
 
     def one(array: Any) -> jax.Array:
         if isinstance(array, jax.Array) and jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
-            data = jax.device_put(jax.random.key_data(array), sharding)
-            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
-        return jax.device_put(array, sharding)
+            return jax.random.wrap_key_data(one(jax.random.key_data(array)), impl=jax.random.key_impl(array))
+        if isinstance(array, jax.Array) and not array.is_fully_addressable:
+            return jax.device_put(array, sharding)
+        values = np.asarray(array)
+        return jax.make_array_from_callback(values.shape, sharding, values.__getitem__)
 
     return jax.device_put(arrays, sharding) if sharding.is_fully_addressable else jax.tree.map(one, arrays)
 

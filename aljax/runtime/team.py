@@ -372,6 +372,7 @@ def _following(team: Team) -> Team:
         own = os.dup(2)
         sys.stderr = os.fdopen(own, "w", buffering=1, errors="backslashreplace")
         sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, 1)
         os.dup2(sink, 2)
         os.close(sink)
 
