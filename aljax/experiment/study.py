@@ -166,14 +166,19 @@ def chunk(study: Study) -> int:
 
 def local_mesh(config: Mapping[str, Any]) -> Mesh:
     """Returns the devices of this host that the config asks for."""
-    batch_size, data_set = config["train"]["batch_size"], config["dataset"]
-    pixels = 1 if data_set["source"] == "embeddings" else data_set["image_size"] ** 2
     try:
-        return mesh.local(config["devices"], batch_size, batch_size * pixels)
+        return mesh.local(config["devices"], config["train"]["batch_size"], batch_pixels(config))
     except ValueError as error:
         raise InvalidInputError(
             f"config.devices={config['devices']}: {error}; accepted: 0 for all, or fewer"
         ) from error
+
+
+def batch_pixels(config: Mapping[str, Any]) -> int:
+    """Counts the pixels in a batch; an embedding counts as one."""
+    data_set = config["dataset"]
+    pixels = 1 if data_set["source"] == "embeddings" else data_set["image_size"] ** 2
+    return config["train"]["batch_size"] * pixels
 
 
 def environment(devices: Mesh) -> Record:

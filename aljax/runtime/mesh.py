@@ -35,10 +35,8 @@ def local(num_devices: int, batch_size: int, batch_pixels: int | None = None) ->
     Raises:
       ValueError: if there are fewer than `num_devices`, or they are not as many of each process.
     """
-    asked = _asked()
-    available = asked or cores()
-    paying = None if asked or batch_pixels is None else max(1, batch_pixels // LEAST_PIXELS)
-    wanted = num_devices or min(available, paying or available)
+    available, paying = _asked() or cores(), _paying(batch_pixels)
+    wanted = num_devices or on_cpu(batch_pixels)
     with contextlib.suppress(RuntimeError):  # JAX runs already, with the devices it was started with
         jax.config.update("jax_num_cpu_devices", min(wanted, available))
     devices = _by_process(jax.devices())
@@ -47,15 +45,25 @@ def local(num_devices: int, batch_size: int, batch_pixels: int | None = None) ->
         raise ValueError(f"there are {sharing * least} devices here")
     if num_devices % sharing:
         raise ValueError(f"{sharing} processes have as many each")
-    on_cpu = devices[0][0].platform == "cpu"
     count = num_devices // sharing or least
-    if on_cpu and not num_devices:
-        count = min(available, max(1, paying // sharing) if paying else available, least)
+    if not num_devices and devices[0][0].platform == "cpu":
+        count = min(least, max(1, paying // sharing) if paying else available)
     while batch_size % (count * sharing):
         count -= 1
         if not count:
             raise ValueError(f"{sharing} processes do not share a batch of {batch_size} evenly")
     return Mesh(np.array([device for own in devices for device in own[:count]]), (AXIS,))
+
+
+def on_cpu(batch_pixels: int | None = None) -> int:
+    """Counts the devices that `local` takes of a CPU where none are asked for; does not start JAX."""
+    available = _asked() or cores()
+    return min(available, _paying(batch_pixels) or available)
+
+
+def _paying(batch_pixels: int | None) -> int | None:
+    """Counts the cores that pay for batches of so many pixels, over all processes; None where all do."""
+    return None if _asked() or batch_pixels is None else max(1, batch_pixels // LEAST_PIXELS)
 
 
 def _asked() -> int:
