@@ -171,7 +171,7 @@ def _run(
             Live(console=console, transient=True, auto_refresh=False) as live,
         ):
 
-            def show(statuses: Mapping[Part, Status]) -> None:
+            def show(statuses: "Mapping[Part, Status]") -> None:
                 if console.is_terminal:
                     live.update(_table(workdir, found, statuses), refresh=True)
                     return
@@ -191,6 +191,7 @@ def _run(
             except (InvalidInputError, RunError) as error:
                 problems.append(str(error))
     console.print(_table(workdir, found, failed))
+    print(f"run directories: {workdir}")
     for part, status in failed.items():
         problems.append(f"{part.cell}, trial {part.trial}: {status.about}")
     for problem in problems:
@@ -213,7 +214,7 @@ def _table(workdir: Path, found: "Sequence[Cell]", statuses: "Mapping[Part, Stat
 
     from aljax.experiment import sweep
 
-    table = Table("config", "trials", *STATES, "cycles", "run directory")
+    table = Table("config", "trials", *STATES, "cycles", "joined")
     for cell in found:
         joined = sweep.joined(workdir, cell)
         states = [
@@ -229,6 +230,6 @@ def _table(workdir: Path, found: "Sequence[Cell]", statuses: "Mapping[Part, Stat
             done = sweep.cycles_done(workdir / cell.name)
         table.add_row(
             *(cell.name, str(len(cell.parts)), *(str(states.count(state)) for state in STATES)),
-            *(f"{done} of {len(cell.parts) * cell.config['cycles']}", str(workdir / cell.name) if joined else ""),
+            *(f"{done} of {len(cell.parts) * cell.config['cycles']}", "yes" if joined else "no"),
         )
     return table

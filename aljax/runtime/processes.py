@@ -135,7 +135,7 @@ def agree(fields: Mapping[str, Any]) -> None:
                 if first.get(name) != own.get(name):
                     raise InvalidInputError(
                         f"{name}: is {own.get(name)!r} in process {number}, and {first.get(name)!r} in "
-                        "process 0; accepted: the same in all"
+                        "process 0; accepted: the same in all processes"
                     )
 
     shared(compare)
