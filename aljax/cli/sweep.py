@@ -93,9 +93,9 @@ def _cells(config: str, trials: int | None, varied: Sequence[str], flags: Sequen
 
     def checked(own: Sequence[str]) -> Mapping[str, Any]:
         made = run.overridden(studies.load(path), run.parsed(own)).to_dict()
-        check(made)
         if made["oracle"] != "dataset":
             raise InvalidInputError(f"config.oracle={made['oracle']!r}: accepted: dataset, in a sweep")
+        check(made)
         from aljax.strategies import registry
 
         registry.check({**made, "compare": registry.expanded(made["compare"])})

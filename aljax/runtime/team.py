@@ -182,6 +182,7 @@ def met(place: Place) -> Team:
         peers = [_first(place, deadline)]
         kind, content = _answer(peers[0], place, deadline)
         if kind == END:
+            peers[0].socket.close()
             raise InvalidInputError(json.loads(content)[1])
         port = json.loads(content)
     _start(
@@ -282,6 +283,7 @@ def _others(server: socket.socket, place: Place, deadline: float) -> list[Peer]:
     def refuse(problem: str, *more: Peer) -> NoReturn:
         for peer in {*there.values(), *more}:
             peer.send(END, json.dumps([2, problem]).encode())
+            peer.socket.close()
         raise InvalidInputError(problem)
 
     while len(there) < place.count - 1:
@@ -299,6 +301,7 @@ def _others(server: socket.socket, place: Place, deadline: float) -> list[Peer]:
             peer.number = int(greeting["number"])
             problem = _problem(greeting, place, there)
         except (OSError, ValueError, KeyError, TypeError):  # no process of aljax
+            peer.socket.close()
             continue
         if problem:
             refuse(problem, peer)
@@ -348,6 +351,7 @@ def _answer(peer: Peer, place: Place, deadline: float) -> tuple[bytes, bytes]:
     try:
         return peer.receive(GREETED)
     except OSError as error:
+        peer.socket.close()
         raise InvalidInputError(f"{place.coordinator}: {first_line(error)}; {PLACED}") from error
 
 

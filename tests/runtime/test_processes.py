@@ -181,6 +181,7 @@ def test_processes_that_are_not_of_one_run(number, count, said):
         peer = team._first(other, time.monotonic() + 10)
         kind, content = team._answer(peer, other, time.monotonic() + 10)
         threads[0].join()
+        peer.socket.close()
     assert kind == team.END
     assert len(raised) == 1
     assert said in raised[0]
