@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     check(config.to_dict())
     workdir = expanded(Path(given["workdir"].value or Path("runs") / path.stem))
-    place, detect = place_of(given), given["distributed"].value
+    place, detect = place_of(given), bool(given["distributed"].value)
     try:
         app.run(lambda _: sys.exit(run(config, workdir, place, detect)), ["launch.py"])
     except SystemExit as end:
@@ -143,14 +143,14 @@ def run(config: ConfigDict, workdir: Path, place: Place | None = None, detect: b
 
 
 def place_of(given: flags.FlagValues) -> Place | None:
-    """Returns the place of this process among several: the coordinator's host and port, its number, the count.
+    """Returns the place of this process among several; None if it runs alone, or is to find it out.
 
     Raises:
       InvalidInputError: if the flags do not name one.
     """
     names = ("coordinator", "num_processes", "process_id")
-    coordinator, count, number = (given[name].value for name in names)
-    there = [name for name in names if given[name].value is not None]
+    found: dict[str, Any] = {name: given[name].value for name in names}
+    there = [name for name in names if found[name] is not None]
     if given["distributed"].value:
         if there:
             raise InvalidInputError(f"--distributed: finds --{there[0]} out; accepted: one of the two")
@@ -159,10 +159,12 @@ def place_of(given: flags.FlagValues) -> Place | None:
         return None
     if absent := [name for name in names if name not in there]:
         raise InvalidInputError(f"--{absent[0]}: is missing; accepted: together with --{there[0]}")
+    coordinator, count, number = (found[name] for name in names)
     if count < 1:
         raise InvalidInputError(f"--num_processes={count}: accepted: a whole number of at least 1")
     if not 0 <= number < count:
-        raise InvalidInputError(f"--process_id={number}: accepted: 0 to {count - 1}, as --num_processes={count}")
+        why = f"accepted: 0 to {count - 1}, with --num_processes={count}"
+        raise InvalidInputError(f"--process_id={number}: {why}")
     host, _, port = coordinator.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from aljax.experiment.jobs import Status
     from aljax.experiment.sweep import Cell, Part
 
-DESCRIPTION = """Runs N trials of a config, or of each combination of the values that --set gives, every trial as a
-job of its own: on a Slurm cluster where there is one, else on this machine, as many at once as fit. Jobs that are
-preempted save a checkpoint and are submitted again. Finished trials are joined in DIR/NAME, and the same command goes
-on with what is left. Any field may follow for all jobs, as --config.FIELD=VALUE."""
-STATUS = """Exit status: 0 all is finished and joined, 1 a job failed, 2 the config or the workdir is unusable,
-128 and the signal's number: stopped; jobs of this machine too, those of a cluster go on."""
+DESCRIPTION = """Runs N trials of a config, or of each combination of the values that --set gives, every trial
+as a job of its own: on a Slurm cluster where there is one, else on this machine, as many at once as fit. Jobs
+that are preempted save a checkpoint and are submitted again. Finished trials are joined in DIR/NAME, and the
+same command goes on with what is left. Any field may follow for all jobs, as --config.FIELD=VALUE."""
+STATUS = """Exit status: 0 all is finished and joined, 1 a job failed, 2 the config or the workdir is
+unusable, 128 and the signal's number: stopped; jobs of this machine too, those of a cluster go on."""
 STATES = ("finished", "runs", "waits", "failed")
 
 
@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workdir", type=Path, required=True, help="the folder of the sweep")
     parser.add_argument("--print", action="store_true", help="writes a script for sbatch, and runs nothing")
     parser.add_argument("--cluster", default="", help="slurm or local (default: slurm where there is one)")
-    parser.add_argument("--jobs", type=int, default=0, help="at once on this machine (default: as many as fit)")
+    parser.add_argument(
+        "--jobs", type=int, default=0, help="at once on this machine (default: as many as fit)"
+    )
     parser.add_argument(
         "--job",
         metavar="NAME=VALUE",
@@ -72,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return say(f"{workdir}: every trial is finished; without --print they are joined", 0)
         print(sweep.script(workdir, left, command, [f"--{name}={value}" for name, value in options]), end="")
         return 0
-    return _run(workdir, found, given.cluster, {name: _value(value) for name, value in options}, given.jobs, command)
+    of_jobs = {name: _value(value) for name, value in options}
+    return _run(workdir, found, given.cluster, of_jobs, given.jobs, command)
 
 
 def _cells(config: str, trials: int | None, varied: Sequence[str], flags: Sequence[str]) -> "list[Cell]":

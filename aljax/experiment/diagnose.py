@@ -51,7 +51,8 @@ def write(
         if study.train_set.images.ndim == 4:  # and no embeddings, of which there is nothing to see
             # As many as there can be, so that fetching them is compiled once.
             wanted = np.resize(subset[kept.shown], 3 * diagnostics.SHOWN)
-            kept = kept._replace(images=np.asarray(mesh.here(study.train_set.images[wanted]))[: len(kept.shown)])
+            images = np.asarray(mesh.here(study.train_set.images[wanted]))
+            kept = kept._replace(images=images[: len(kept.shown)])
         manifest.put(
             study.workdir, diagnostics.path_of(study.workdir, trial, cycle), diagnostics.packed(kept)
         )

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,7 +82,9 @@ class Executor(NamedTuple):
     gpus: tuple[int, ...]  # of this machine, a job each
 
 
-def executor(folder: Path, cluster: str, options: Mapping[str, Any], config: Mapping[str, Any], jobs: int) -> Executor:
+def executor(
+    folder: Path, cluster: str, options: Mapping[str, Any], config: Mapping[str, Any], jobs: int
+) -> Executor:
     """Returns what starts jobs.
 
     Args:
@@ -104,12 +106,15 @@ def executor(folder: Path, cluster: str, options: Mapping[str, Any], config: Map
     try:
         made = submitit.AutoExecutor(folder, cluster=cluster or None)
     except (ValueError, RuntimeError) as error:
-        raise InvalidInputError(f"--cluster={cluster}: {first_line(error)}; accepted: slurm or local") from error
+        problem = f"--cluster={cluster}: {first_line(error)}; accepted: slurm or local"
+        raise InvalidInputError(problem) from error
     local = made.cluster in ("local", "debug")
+    defaults: dict[str, Any] = {"name": "aljax"} | ({"timeout_min": YEAR} if local else {})
     try:
-        made.update_parameters(**({"timeout_min": YEAR, "name": "aljax"} if local else {"name": "aljax"}) | options)
+        made.update_parameters(**(defaults | dict(options)))
     except (NameError, AssertionError, TypeError, ValueError) as error:
-        raise InvalidInputError(f"--job: {first_line(error)}; accepted: options of submitit's jobs") from error
+        problem = f"--job: {first_line(error)}; accepted: options of submitit's jobs"
+        raise InvalidInputError(problem) from error
     gpus = _gpus() if made.cluster == "local" else ()
     return Executor(made, made.cluster, jobs or (at_once(config, gpus) if local else sys.maxsize), gpus)
 
@@ -193,7 +198,9 @@ class Queue:
         try:
             job = options.submitit.submit(Work([*self._command, *part.flags, f"--workdir={path}"]))
         except Exception as error:  # of the cluster's commands, of many kinds
-            raise RunError(f"{options.cluster}: a job could not be submitted ({first_line(error)})") from error
+            raise RunError(
+                f"{options.cluster}: a job could not be submitted ({first_line(error)})"
+            ) from error
         if options.gpus:
             job.gpu = free
         self._jobs[part] = job
@@ -238,13 +245,3 @@ def run(queue: Queue, poll: float, show: Callable[[Mapping[Part, Status]], None]
         if not any(status.state in ("waits", "runs") for status in statuses.values()):
             return statuses
         time.sleep(poll)
-
-
-@contextlib.contextmanager
-def stopping(queue: Queue) -> Iterator[None]:
-    """Stops the jobs of this machine where what is within ends with an error."""
-    try:
-        yield
-    except BaseException:
-        queue.stop()
-        raise

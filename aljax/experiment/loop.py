@@ -259,7 +259,7 @@ def store(study: Study, selected: selections.Selections, path: Path) -> None:
 def record(
     study: Study, history: list[files.Record], selected: selections.Selections, clock: "Clock"
 ) -> files.Record:
-    """Appends the last line of a trial's history to the records; returns it, with why the trial stops if so."""
+    """Appends the last line of a trial's history to the records; returns it, with why the trial stops."""
     line = history[-1]
     rules = stopping.Rules(**study.config["stop"], batch=study.config["budget"])
     if stopping.asked_for(rules):

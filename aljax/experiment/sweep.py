@@ -1,7 +1,7 @@
 """A sweep: trials of several configs, each (config, trial) a run of its own, joined when they are finished.
 
-A sweep's folder holds a run directory NAME of each config, once it is joined; until then its parts, one of
-each trial, in parts/NAME/trial-00; and what the jobs print in jobs/. All that is known of a sweep stands there:
+A sweep's folder holds the run directory of each config, NAME, once it is joined; its parts, one of each
+trial, in parts/NAME/trial-00; and what the jobs print, in jobs/. All that is known of a sweep stands there:
 the same command on it goes on.
 """
 
@@ -198,7 +198,7 @@ def script(workdir: Path, parts: Sequence[Part], command: Sequence[str], options
             "esac",
             f'{shlex.join(command)} "$@" &',
             "child=$!",
-            'trap \'kill -TERM "$child"\' TERM  # it saves a checkpoint',
+            "trap 'kill -TERM \"$child\"' TERM  # it saves a checkpoint",
             'wait "$child"; status=$?',
             'while kill -0 "$child" 2>/dev/null; do wait "$child"; status=$?; done',
             'if [ "$status" -eq 143 ]; then',

@@ -96,7 +96,7 @@ def everywhere(mesh: Mesh) -> NamedSharding:
 
 
 def of_own_memory(mesh: Mesh) -> Mesh:
-    """Returns the devices for work that needs a whole copy of the data on each: on a CPU, one of each process.
+    """Returns the devices for work that needs all data on each of them: on a CPU, one of each process.
 
     The cores of a CPU read from one memory, where copies cost more time than they save.
     """

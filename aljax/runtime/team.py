@@ -323,7 +323,9 @@ def _problem(greeting: dict[str, Any], place: Place, there: dict[int, Peer]) -> 
             "accepted: the same in all"
         )
     if number in there or number == 0:
-        return f"--process_id={number}: is given to two processes; accepted: 0 to {place.count - 1}, each once"
+        return (
+            f"--process_id={number}: is given to two processes; accepted: 0 to {place.count - 1}, each once"
+        )
     return None
 
 

@@ -157,7 +157,9 @@ from aljax.experiment.jobs import Work
 program = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(143)); "
 program += "print('aljax: begun', file=sys.stderr, flush=True); time.sleep(60)"
 work = Work([sys.executable, "-c", program])
-signal.signal(signal.SIGUSR2, lambda *_: print(work.checkpoint().function.command == work.command, flush=True))
+def preempted(*_):
+    print(work.checkpoint().function.command == work.command, flush=True)
+signal.signal(signal.SIGUSR2, preempted)
 print(work())
 """
 
@@ -173,7 +175,8 @@ def test_a_job_stops_its_run_and_goes_on_with_the_same():
 
 def test_the_script_runs_each_part_and_is_requeued_when_it_is_stopped(tmp_path):
     program = tmp_path / "run"
-    program.write_text('#!/bin/bash\necho "$@" > "$OUT"\ntrap "exit 143" TERM\ntouch "$OUT.begun"\nsleep 60 & wait\n')
+    steps = ('echo "$@" > "$OUT"', 'trap "exit 143" TERM', 'touch "$OUT.begun"', "sleep 20 & wait")
+    program.write_text("\n".join(("#!/bin/bash", *steps, "")))
     requeue = tmp_path / "scontrol"
     requeue.write_text('#!/bin/bash\necho "$@" > "$OUT.requeued"\n')
     for path in (program, requeue):
@@ -197,7 +200,16 @@ def test_a_sweep_that_was_killed_goes_on_and_writes_the_bytes_of_one_run(tmp_pat
     fields = tiny(tmp_path, trials=2, cycles=2)
     flags = [f"--config.{name}={value}" for name, value in fields.items()]
     folder = tmp_path / "sweep"
-    line = [sys.executable, "-m", "aljax", "sweep", "--cluster=local", "--jobs=2", f"--workdir={folder}", *flags]
+    line = [
+        sys.executable,
+        "-m",
+        "aljax",
+        "sweep",
+        "--cluster=local",
+        "--jobs=2",
+        f"--workdir={folder}",
+        *flags,
+    ]
     options = {"env": {**os.environ, "PYTHONPATH": str(ROOT)}, "text": True, "cwd": tmp_path}
     killed = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
     parts = [folder / "parts" / "digits" / f"trial-{trial:02d}" for trial in (0, 1)]

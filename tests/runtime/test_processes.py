@@ -30,7 +30,12 @@ def start(flags, fields, workdir, devices=1, cwd=None):
     settings = [f"--config.{name}={value}" for name, value in fields.items()]
     return subprocess.Popen(
         [sys.executable, str(ROOT / "launch.py"), f"--workdir={workdir}", *flags, *settings],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "JAX_NUM_CPU_DEVICES": str(devices),
+            "JAX_PLATFORMS": "cpu",
+        },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -42,7 +47,12 @@ def pair(fields, workdir, others=None, cwds=(None, None)):
     """Starts two processes of one device; the second has `others` in place of some fields."""
     port = free_port()
     return [
-        start(flags_of(port, number), {**fields, **(number and others or {})}, workdir, cwd=cwds[number])
+        start(
+            flags_of(port, number),
+            {**fields, **(others if number and others else {})},
+            workdir,
+            cwd=cwds[number],
+        )
         for number in (0, 1)
     ]
 
@@ -129,7 +139,7 @@ def test_processes_that_disagree_about_the_data_end(tmp_path, there):
     for status, said in ended(pair(fields, tmp_path / "run", cwds=folders)):
         assert status == 2
         assert len(said) == 1
-        assert "data_sha256: is '" in said[0] if there else "process 1: config.dataset.data_dir='e.npz'" in said[0]
+        assert ("data_sha256: is '" if there else "process 1: config.dataset.data_dir='e.npz'") in said[0]
     assert not (tmp_path / "run").exists()
 
 
@@ -143,9 +153,12 @@ def test_a_port_that_is_taken():
 
 def test_a_coordinator_that_does_not_answer(monkeypatch):
     monkeypatch.setattr(team, "WAIT", 0.3)
-    with pytest.raises(InvalidInputError, match=r"does not answer within .*accepted: --coordinator=HOST:PORT"):
+    with pytest.raises(InvalidInputError, match=r"does not answer within .*accepted: --coordinator="):
         team.met(Place("127.0.0.1", free_port(), 1, 2))
-    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(InvalidInputError, match="timed out"):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        pytest.raises(InvalidInputError, match="timed out"),
+    ):
         team.met(Place("127.0.0.1", server.getsockname()[1], 1, 2))
 
 
