@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,8 +13,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "example"
 LEAST_PIXELS = 2**14  # least share of a batch worth a core: below it synchronizing costs more than it saves
-
-T = TypeVar("T")
 
 
 def local(num_devices: int, batch_size: int, batch_pixels: int | None = None) -> Mesh:
@@ -105,7 +103,7 @@ def of_own_memory(mesh: Mesh) -> Mesh:
     return Mesh(np.array([own[0] for own in _by_process(mesh.devices)]), mesh.axis_names)
 
 
-def put(arrays: T, sharding: NamedSharding) -> T:
+def put(arrays: Any, sharding: NamedSharding) -> Any:
     """Puts arrays, the same in all processes, on devices of all; keys of random numbers among them."""
 
     def one(array: Any) -> jax.Array:
@@ -119,7 +117,7 @@ def put(arrays: T, sharding: NamedSharding) -> T:
     return jax.device_put(arrays, sharding) if sharding.is_fully_addressable else jax.tree.map(one, arrays)
 
 
-def here(arrays: T) -> T:
+def here(arrays: Any) -> Any:
     """Returns arrays on devices of this process alone, whole, whatever devices of others hold parts of them.
 
     To be called in all processes. Without others, arrays stay where they are.
@@ -128,7 +126,8 @@ def here(arrays: T) -> T:
     def one(array: Any) -> Any:
         if not isinstance(array, jax.Array) or array.is_fully_addressable:
             return array
-        return _whole(array, sharding=everywhere(array.sharding.mesh)).addressable_data(0)
+        spread_over: Any = array.sharding
+        return _whole(array, sharding=everywhere(spread_over.mesh)).addressable_data(0)
 
     return jax.tree.map(one, arrays)
 

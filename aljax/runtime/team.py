@@ -41,7 +41,7 @@ class Place(NamedTuple):
     host: str  # of the first process
     port: int
     number: int  # of this process, from 0
-    count: int  # of processes
+    size: int  # how many there are
 
     @property
     def coordinator(self) -> str:
@@ -128,12 +128,12 @@ class Team:
             time.sleep(UNTOLD)
         self._ending.acquire()
         if not ours and any(word in str(error) for word in ("Gloo", "NCCL", "coordination")):
-            error = RunError(f"the processes lost each other ({first_line(error)}); {GOES_ON}")
+            error = RunError(f"the processes lost each other ({_line(error)}); {GOES_ON}")
         if not self.closing:
             status = 2 if isinstance(error, InvalidInputError) else 1
             if isinstance(error, Interrupted):
                 status = 128 + error.signal_number
-            self._tell(status, f"process {self.number}: {first_line(error)}")
+            self._tell(status, f"process {self.number}: {_line(error)}")
         self.closing = True
         return error
 
@@ -188,11 +188,11 @@ def met(place: Place) -> Team:
     _start(
         coordinator_address=address(place.host, port),
         coordinator_bind_address=address(_bound(place.host) or "::", port),
-        num_processes=place.count,
+        num_processes=place.size,
         process_id=place.number,
         cluster_detection_method="deactivate",
     )
-    return _following(Team(place.number, place.count, peers))
+    return _following(Team(place.number, place.size, peers))
 
 
 def detected() -> Team:
@@ -202,7 +202,9 @@ def detected() -> Team:
       InvalidInputError: if it does not, or they do not come together.
     """
     _start()
-    from jax._src.distributed import global_state as found  # JAX has no public name for it
+    from jax._src import distributed  # JAX has no public name for the places
+
+    found: Any = distributed.global_state
 
     host = str(found.coordinator_address).rpartition(":")[0].strip("[]")
     place = Place(host, 0, found.process_id, found.num_processes)
@@ -217,7 +219,7 @@ def detected() -> Team:
         place = place._replace(port=int(found.client.blocking_key_value_get(KEY, 1000 * WAIT)))
         peers = [_first(place, deadline)]
         _answer(peers[0], place, deadline)
-    return _following(Team(place.number, place.count, peers))
+    return _following(Team(place.number, place.size, peers))
 
 
 def end(status: int) -> NoReturn:
@@ -286,14 +288,14 @@ def _others(server: socket.socket, place: Place, deadline: float) -> list[Peer]:
             peer.socket.close()
         raise InvalidInputError(problem)
 
-    while len(there) < place.count - 1:
+    while len(there) < place.size - 1:
         server.settimeout(max(0.01, deadline - time.monotonic()))
         try:
             peer = Peer(_prepared(server.accept()[0]), 0)
         except TimeoutError:
-            missing = next(number for number in range(1, place.count) if number not in there)
+            missing = next(number for number in range(1, place.size) if number not in there)
             refuse(
-                f"--num_processes={place.count}: process {missing} did not come within {WAIT} s; "
+                f"--num_processes={place.size}: process {missing} did not come within {WAIT} s; "
                 "accepted: as many processes as are started"
             )
         try:
@@ -317,15 +319,13 @@ def _problem(greeting: dict[str, Any], place: Place, there: dict[int, Peer]) -> 
             f"aljax: process {number} has version {greeting['version']}, and process 0 has "
             f"{aljax.__version__}; accepted: the same in all"
         )
-    if greeting["count"] != place.count:
+    if greeting["count"] != place.size:
         return (
-            f"--num_processes: is {greeting['count']} in process {number}, and {place.count} in process 0; "
+            f"--num_processes: is {greeting['count']} in process {number}, and {place.size} in process 0; "
             "accepted: the same in all"
         )
     if number in there or number == 0:
-        return (
-            f"--process_id={number}: is given to two processes; accepted: 0 to {place.count - 1}, each once"
-        )
+        return f"--process_id={number}: is given to two processes; accepted: 0 to {place.size - 1}, each once"
     return None
 
 
@@ -343,7 +343,7 @@ def _first(place: Place, deadline: float) -> Peer:
                 raise InvalidInputError(f"{place.coordinator}: {why}; {PLACED}") from error
         time.sleep(0.1)
     peer = Peer(_prepared(connection), 0)
-    greeting = {"number": place.number, "count": place.count, "version": aljax.__version__}
+    greeting = {"number": place.number, "count": place.size, "version": aljax.__version__}
     peer.send(VALUE, json.dumps(greeting).encode())
     return peer
 
@@ -397,6 +397,10 @@ def _kept(function: Any) -> Any:
 
 
 _handlers: list[Any] = []
+
+
+def _line(error: BaseException) -> str:
+    return first_line(error) if isinstance(error, Exception) else type(error).__name__
 
 
 def _say(text: str) -> None:
