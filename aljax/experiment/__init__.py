@@ -25,4 +25,7 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
     if processes.count() > 1 and config.get("oracle") != "dataset":
         accepted = "accepted: dataset, where several processes run a study"
         raise InvalidInputError(f"config.oracle={config.get('oracle')!r}: {accepted}")
+    if processes.count() > 1 and config["dataset"].get("encoder"):
+        accepted = "accepted: none, where several processes run a study; `aljax embed` embeds beforehand"
+        raise InvalidInputError(f"config.dataset.encoder={config['dataset']['encoder']!r}: {accepted}")
     (loop if config.get("oracle") == "dataset" else people).run(config, workdir)

@@ -5,7 +5,6 @@ import numpy as np
 from aljax.config import budget_of
 from aljax.experiment.study import Study, key_of
 from aljax.records import diagnostics, directory, manifest
-from aljax.runtime import mesh
 from aljax.strategies import STRATEGIES, Selection, View
 
 NEEDS = frozenset({"log_probs", "features", "labeled_features"})  # of the view
@@ -49,10 +48,7 @@ def write(
             labels, uncertainty.chosen, diversity.chosen, study.class_names, space=space, scores=scores
         )
         if study.train_set.images.ndim == 4:  # and no embeddings, of which there is nothing to see
-            # As many as there can be, so that fetching them is compiled once.
-            wanted = np.resize(subset[kept.shown], 3 * diagnostics.SHOWN)
-            images = np.asarray(mesh.here(study.train_set.images[wanted]))
-            kept = kept._replace(images=images[: len(kept.shown)])
+            kept = kept._replace(images=np.asarray(study.train_set.images[subset[kept.shown]]))
         manifest.put(
             study.workdir, diagnostics.path_of(study.workdir, trial, cycle), diagnostics.packed(kept)
         )

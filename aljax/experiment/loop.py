@@ -37,6 +37,7 @@ from aljax.records import (
     chosen,
     directory,
     files,
+    ledger,
     lock,
     manifest,
     places,
@@ -78,12 +79,16 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
         if damaged or not finished:
             processes.shared(partial(manifest.begin, workdir))
             study = prepare(config, workdir, devices)
-            processes.shared(partial(manifest.enter, workdir, ["config.json"]))
+            names = processes.shared(partial(manifest.lasting, workdir))
+            processes.shared(partial(manifest.enter, workdir, names))
             refresh = make.Refresher(workdir)
-            with monitoring(partial(steps_of, study), plan, lines, workdir) as monitor:
+            with (
+                monitoring(partial(steps_of, study), plan, lines, workdir) as monitor,
+                ledger.kept(workdir) as kept,
+            ):
                 for trial in places.trials(config):
                     done = [line for line in lines if line["trial"] == trial]
-                    run_trial(study, trial, done, monitor, refresh, damaged)
+                    run_trial(study, trial, done, monitor, kept, refresh, damaged)
         processes.shared(partial(finish, workdir, anew=not finished))
 
 
@@ -100,6 +105,7 @@ def run_trial(
     trial: int,
     lines: list[files.Record],
     monitor: Monitor,
+    kept: ledger.Ledger,
     refresh: Callable[[], None],
     damaged: Set[str] = frozenset(),
 ) -> None:
@@ -110,6 +116,7 @@ def run_trial(
       trial: from 0.
       lines: of the trial's complete cycles.
       monitor: sees every epoch and cycle.
+      kept: enters what every cycle writes.
       refresh: makes the page of the run again.
       damaged: names of files of these cycles to make again.
     """
@@ -154,7 +161,7 @@ def run_trial(
             progress = None
         else:
             if processes.is_first():
-                manifest.enter(study.workdir, manifest.of_place(study.workdir, trial, cycle))
+                kept.enter(manifest.of_place(study.workdir, trial, cycle))
             clock.lap("record")
             training = validation.trained_on(pools, holdout)
             measured: files.Record = {}
@@ -180,6 +187,8 @@ def run_trial(
             }
             history.append(with_doubts(study, directory.plain(line), training[-1], selected))
             history[-1] = processes.shared(partial(record, study, history, selected, clock))
+            if processes.is_first():
+                kept.enter()
             monitor.cycle_done(history[-1])
             if processes.is_first():
                 refresh()
@@ -216,7 +225,7 @@ def evaluate(study: Study, progress: checkpoints.Progress) -> files.Record:
     further = {}
     if names := study.config["metrics"]:
         labels = np.asarray(study.test_set.labels)
-        further = metrics.measured(names, np.asarray(mesh.here(log_probs)), labels, study.class_names)
+        further = metrics.measured(names, np.asarray(log_probs), labels, study.class_names)
     return {"accuracy": accuracy, "test_loss": test_loss, **trained_fields(progress), **further}
 
 

@@ -1,6 +1,7 @@
 """Shows a run while it goes on: a progress bar or log lines, TensorBoard files; notes signals to stop."""
 
 import contextlib
+import functools
 import os
 import signal
 import stat
@@ -37,7 +38,7 @@ class Monitor:
     ):
         self.stop_requested = 0  # the number of the signal that asked for it
         self.listener: Callable[[float], None] = lambda share: None  # hears the share of a training
-        self._steps_of = steps_of
+        self._steps_of = functools.cache(steps_of)
         self._plan = plan
         self._workdir = workdir
         self._bar = bar
@@ -46,7 +47,7 @@ class Monitor:
         self._done = 0
         self._started: tuple[float, int] | None = None
         self._curves: dict[int, Curves] = {}
-        self._epochs: dict[tuple[int, int], int] = {}  # of each trial and cycle that is complete
+        self._epochs: dict[int, dict[int, int]] = {}  # of each trial, of its complete cycles
 
     def skip(self, lines: Sequence[Record]) -> None:
         """Counts cycles as done that were recorded before."""
@@ -104,7 +105,7 @@ class Monitor:
 
     def _count(self, line: Record) -> None:
         self._done += self._steps_of(line["cycle"])
-        self._epochs[line["trial"], line["cycle"]] = line.get("epochs") or 0
+        self._epochs.setdefault(line["trial"], {})[line["cycle"]] = line.get("epochs") or 0
         if line.get("stopped"):
             self._plan = shortened(self._plan, [line])
         self._bar.update(self._cycles, completed=self._done, total=self._total())
@@ -119,7 +120,7 @@ class Monitor:
 
     def _epochs_before(self, trial: int, cycle: int) -> int:
         """Counts a trial's epochs in the cycles before `cycle`: the place of its points in the curves."""
-        return sum(epochs for (of, number), epochs in self._epochs.items() if of == trial and number < cycle)
+        return sum(epochs for number, epochs in self._epochs.get(trial, {}).items() if number < cycle)
 
     def _curves_of(self, trial: int, step: int) -> Curves:
         if trial not in self._curves:

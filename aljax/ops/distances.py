@@ -3,6 +3,7 @@
 Shapes: P and Q points, D dimensions.
 """
 
+import itertools
 from collections.abc import Iterator
 
 import jax
@@ -31,16 +32,119 @@ def blocks(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[slice, slice, 
     Yields:
       Rows of left, rows of right, and the distances between them, [p, q] float32.
     """
+    left, right, scale = _measured_from_the_mean(left, right)
+    computed = (
+        (rows, columns, _distances(_filled(left[rows]), _filled(right[columns])))
+        for rows in _portions(len(left))
+        for columns in _portions(len(right))
+    )
+    for rows, columns, block in _one_ahead(computed):
+        values = np.asarray(block)[: rows.stop - rows.start, : columns.stop - columns.start]
+        yield rows, columns, values / scale
+
+
+def nearest(points: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """Returns the distance of each point [P, D] to the nearest center [Q, D], [P]; infinity without any."""
+    points, centers, scale = _measured_from_the_mean(points, centers)
+    values = np.full(len(points), np.inf, np.float32)
+    found = [
+        (rows, _nearest(_filled(points[rows]), _filled(centers[columns]), columns.stop - columns.start))
+        for rows in _portions(len(points))
+        for columns in _portions(len(centers))
+    ]
+    for rows, lengths in found:
+        values[rows] = np.minimum(values[rows], np.asarray(lengths)[: rows.stop - rows.start] / scale)
+    return values
+
+
+def nearest_other(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns the distance of each point [P, D] to the nearest of another label, [P]; infinity without any.
+
+    Args:
+      points: [P, D].
+      labels: [P] int, none below 0.
+    """
+    points, _, scale = _measured_from_the_mean(points, points)
+    values = np.full(len(points), np.inf, np.float32)
+    found = []
+    for rows in _portions(len(points)):
+        for columns in _portions(len(points)):
+            if rows.start <= columns.start:
+                sides = (
+                    (_filled(points[side]), _filled(labels[side, None] + 1)[:, 0]) for side in (rows, columns)
+                )
+                found.append((rows, columns, _nearest_other(*sides)))
+    for rows, columns, both in found:
+        for side, lengths in zip((rows, columns), both, strict=True):
+            values[side] = np.minimum(values[side], np.asarray(lengths)[: side.stop - side.start] / scale)
+    return values
+
+
+def balls(points: np.ndarray, radius: float) -> np.ndarray:
+    """Returns bits (i, j), 1 where j lies in the open ball of i, [P, ceil(P / 8)] uint8; symmetric.
+
+    Each ball holds its own center in any case.
+    """
+    points, _, scale = _measured_from_the_mean(points, points)
+    size = len(points)
+    bits = np.zeros((size, -(-size // 8)), np.uint8)
+    limit = np.float32(radius * scale)
+    blocks = (
+        (rows, columns, _within(_filled(points[rows]), _filled(points[columns]), limit))
+        for rows in _portions(size)
+        for columns in _portions(size)
+        if rows.start <= columns.start
+    )
+    for rows, columns, block in _one_ahead(blocks):
+        inside = np.asarray(block)[: rows.stop - rows.start, : columns.stop - columns.start]
+        for one, other, part in ((rows, columns, inside), (columns, rows, inside.T)):
+            packed = np.packbits(part, axis=1)
+            start = other.start // 8  # a block starts at a whole byte
+            bits[one, start : start + packed.shape[1]] |= packed
+    row = np.arange(size)
+    bits[row, row // 8] |= (128 >> (row % 8)).astype(np.uint8)
+    return bits
+
+
+def _one_ahead(values):
+    """Yields values each after the next one was begun, so that it is computed while this one is used."""
+    values = iter(values)
+    ahead = list(itertools.islice(values, 1))
+    for value in values:
+        ahead.append(value)
+        yield ahead.pop(0)
+    yield from ahead
+
+
+def _measured_from_the_mean(left, right):
+    """Returns both scaled, with the mean of `right` as their origin, and the scale."""
     scale = power_of_two(max(np.abs(points).max(initial=0) for points in (left, right)))
     left, right = left * scale, right * scale
-    origin = right.mean(axis=0)
-    left, right = left - origin, right - origin
-    for row in range(0, len(left), BLOCK):
-        rows = left[row : row + BLOCK]
-        for column in range(0, len(right), BLOCK):
-            columns = right[column : column + BLOCK]
-            values = np.asarray(_distances(_filled(rows), _filled(columns)))[: len(rows), : len(columns)]
-            yield slice(row, row + len(rows)), slice(column, column + len(columns)), values / scale
+    origin = right.mean(axis=0) if len(right) else np.float32(0)
+    return left - origin, right - origin, scale
+
+
+def _portions(count):
+    return [slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
+
+
+def nearest_on_host(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Computes the distance of each of `points` [P, D] to the nearest of `others` [Q, D], [P] float32.
+
+    Compiles nothing. Matrix products tell which is the nearest, up to their rounding
+    (see `blocks`); the distance to that one is taken from the difference.
+    """
+    scale = power_of_two(max(np.abs(values).max(initial=0) for values in (points, others)))
+    points, others = (np.asarray(values, np.float32) * scale for values in (points, others))
+    origin = others.mean(axis=0)
+    points, others = points - origin, others - origin
+    square = np.sum(others**2, axis=1)
+    found = np.empty(len(points), np.float32)
+    for row in range(0, len(points), BLOCK):
+        rows = points[row : row + BLOCK]
+        closest = others[np.argmin(square - 2 * (rows @ others.T), axis=1)]
+        found[row : row + BLOCK] = np.linalg.norm(rows - closest, axis=1)
+    return found / scale
 
 
 def _filled(points: np.ndarray) -> np.ndarray:
@@ -49,8 +153,32 @@ def _filled(points: np.ndarray) -> np.ndarray:
     return np.pad(points, ((0, length - len(points)), (0, 0))).astype(np.float32)
 
 
-@jax.jit
-def _distances(left, right):
+def _squares(left, right):
     products = jnp.matmul(left, right.T, precision=jax.lax.Precision.HIGHEST)
     squares = jnp.sum(left**2, axis=1)[:, None] - 2 * products + jnp.sum(right**2, axis=1)
-    return jnp.sqrt(jnp.maximum(squares, 0))
+    return jnp.maximum(squares, 0)
+
+
+@jax.jit
+def _distances(left, right):
+    return jnp.sqrt(_squares(left, right))
+
+
+@jax.jit
+def _nearest(left, right, count):
+    squares = jnp.where(jnp.arange(len(right)) < count, _squares(left, right), jnp.inf)
+    return jnp.sqrt(jnp.min(squares, axis=1))
+
+
+@jax.jit
+def _nearest_other(left, right):
+    """Returns for either side's points and labels, 0 for none, the distances to the nearest of the other."""
+    (left, labels), (right, others) = left, right
+    differ = (labels[:, None] != others) & (labels[:, None] > 0) & (others > 0)
+    squares = jnp.where(differ, _squares(left, right), jnp.inf)
+    return jnp.sqrt(jnp.min(squares, axis=1)), jnp.sqrt(jnp.min(squares, axis=0))
+
+
+@jax.jit
+def _within(left, right, radius):
+    return jnp.sqrt(_squares(left, right)) < radius

@@ -4,10 +4,15 @@ The gradient of the loss with respect to the last layer, were the model's own pr
 label, is an outer product: g = (p - onehot(argmax p)) h^T. No such product is ever formed, as
 lengths and distances between them follow from their two factors.
 
-Shapes: M images, K classes, D features, B the budget.
+A new center can only lower an image's distance to the nearest one, so that an older distance bounds it from
+above, and so does the chance to be drawn. Only the image that is drawn by these bounds is brought up to date,
+and drawn again; all of them are at times. The outcome is the same.
+
+Shapes: M images, K classes, D features, B the budget, N recent centers.
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +20,23 @@ import numpy as np
 from jax.sharding import Mesh
 
 from aljax.ops.distances import power_of_two
-from aljax.runtime.mesh import everywhere, here, put, spread
+from aljax.runtime.mesh import everywhere, here, of_own_memory, put, spread
 from aljax.strategies.base import NO_SCORES, Selection, View, needs
 
 EXPONENT = 24  # each factor is scaled to 2^24: products of four of them stay within float32
+MOST_RECENT = 128  # N: centers that not every distance takes into account
+MOST_LOOKS = 128  # at single images, before all are brought up to date
+
+
+class Drawing(NamedTuple):
+    """Holds what changes while centers are drawn."""
+
+    chosen: jax.Array  # positions in the order in which they were drawn, and room, [B + N] int32
+    free: jax.Array  # [M] bool
+    bound: jax.Array  # of the squared distance to the nearest center, [M]
+    met: jax.Array  # how many centers the bound takes into account, [M] int32
+    met_by_all: jax.Array  # how many every bound takes into account
+    looks: jax.Array  # at single images since then
 
 
 @needs("log_probs", "features", space="model")
@@ -60,17 +78,21 @@ def squared_distances(left: jax.Array, right: jax.Array, center: jax.Array) -> j
     Args:
       left: a, [M, K].
       right: b, [M, D].
-      center: c, a position, a scalar.
+      center: c, a position, a scalar; or one for each image, [M].
 
     Returns:
       [M], none below 0.
     """
-    s, t = left - left[center], right - right[center]
-    of_right, of_t = jnp.sum(right**2, axis=1), jnp.sum(t**2, axis=1)
+    return _apart(left, right, left[center], right[center])
+
+
+def _apart(a, b, c, d):
+    s, t = a - c, b - d
+    of_b, of_d, of_t = (jnp.sum(x**2, axis=-1) for x in (b, d, t))
     lengths = (
-        jnp.sum(s**2, axis=1) * of_right
-        + jnp.sum(left[center] ** 2) * of_t
-        + jnp.sum(s * left[center], axis=1) * (of_right - of_right[center] + of_t)
+        jnp.sum(s**2, axis=-1) * of_b
+        + jnp.sum(c**2, axis=-1) * of_t
+        + jnp.sum(s * c, axis=-1) * (of_b - of_d + of_t)
     )
     return jnp.maximum(lengths, 0)
 
@@ -100,6 +122,7 @@ def k_means_plus_plus(
     Source: Ash et al., ICLR 2020, algorithm 1, line 5, and the authors' code for the first center;
     Arthur & Vassilvitskii, "k-means++", SODA 2007.
     """
+    mesh = of_own_memory(mesh)
     count = len(left)
     missing = -count % mesh.size
     rows = []
@@ -114,25 +137,99 @@ def k_means_plus_plus(
 
 @partial(jax.jit, static_argnames=("count", "budget"))
 def _draw(key, left, right, *, count, budget):
-    row = jnp.arange(len(left))
+    row, column = jnp.arange(len(left)), jnp.arange(MOST_RECENT)
+    squares = jnp.sum(left**2, axis=1) * jnp.sum(right**2, axis=1)
+    rounding = (left.shape[1] + right.shape[1] + 16) * jnp.finfo(jnp.float32).eps
 
     def gumbel(i):
         noise = jax.random.gumbel(jax.random.fold_in(key, i), (count,))
         return jnp.pad(noise, (0, len(row) - count))
 
-    def body(i, carry):
-        chosen, free, nearest = carry
-        last = chosen[i - 1]
-        nearest = jnp.minimum(nearest, squared_distances(left, right, last))
-        free = free & (row != last)
-        weights = jnp.where(free, nearest, 0)
-        weights = jnp.where(weights.max() > 0, weights, free)
-        # The largest of log w + Gumbel noise falls on each image in proportion to its w.
-        drawn = jnp.argmax(jnp.where(weights > 0, jnp.log(weights) + gumbel(i), -jnp.inf))
-        return chosen.at[i].set(drawn), free, nearest
+    def scores(state, noise):
+        """Returns log w + Gumbel noise, whose largest falls on each image in proportion to its w."""
+        return jnp.where(state.free & (state.bound > 0), jnp.log(state.bound) + noise, -jnp.inf)
 
-    lengths = jnp.where(row < count, jnp.sum(left**2, axis=1) * jnp.sum(right**2, axis=1), -1)
+    def recent(state):
+        return jax.lax.dynamic_slice(state.chosen, (state.met_by_all,), (MOST_RECENT,))
+
+    def meet_all(total, state):
+        """Brings all bounds up to date.
+
+        Matrix products, with their worst rounding allowed for, rule out the centers that are not nearer than
+        the bound; the others' distances are taken from the difference.
+        """
+        index = recent(state)
+        products = _products(left, left[index]) * _products(right, right[index])
+        slack = rounding * (jnp.sqrt(squares)[:, None] + jnp.sqrt(squares[index])) ** 2
+        least = squares[:, None] - 2 * products + squares[index] - slack
+        least = jnp.where(state.met_by_all + column < total, least, jnp.inf)
+
+        def compare(carry):
+            bound, least = carry
+            first = jnp.argmin(least, axis=1)
+            bound = jnp.minimum(bound, squared_distances(left, right, index[first]))
+            return bound, jnp.where(column == first[:, None], jnp.inf, least)
+
+        def undecided(carry):
+            bound, least = carry
+            return jnp.any(least < bound[:, None])
+
+        bound, _ = jax.lax.while_loop(undecided, compare, (state.bound, least))
+        return state._replace(
+            bound=bound, met=jnp.full(len(row), total), met_by_all=total, looks=jnp.int32(0)
+        )
+
+    def meet(total, best, state):
+        """Brings the bound of one image up to date."""
+        index = recent(state)
+        apart = _apart(left[best], right[best], left[index], right[index])
+        apart = jnp.where(state.met_by_all + column < total, apart, jnp.inf)
+        return state._replace(
+            bound=state.bound.at[best].min(jnp.min(apart)),
+            met=state.met.at[best].set(total),
+            looks=state.looks + 1,
+        )
+
+    def take(i, state):
+        noise = gumbel(i)
+
+        def outdated(carry):
+            state, score, best = carry
+            return (state.met[best] < i) & (score[best] > -jnp.inf)
+
+        def look(carry):
+            state, score, best = carry
+
+            def at_all(state, score):
+                state = meet_all(i, state)
+                return state, scores(state, noise)
+
+            def at_one(state, score):
+                state = meet(i, best, state)
+                bound = state.bound[best]
+                return state, score.at[best].set(jnp.where(bound > 0, jnp.log(bound) + noise[best], -jnp.inf))
+
+            many = (state.looks >= MOST_LOOKS) | (i - state.met_by_all >= MOST_RECENT)
+            state, score = jax.lax.cond(many, at_all, at_one, state, score)
+            return state, score, jnp.argmax(score)
+
+        score = scores(state, noise)
+        state, score, best = jax.lax.while_loop(outdated, look, (state, score, jnp.argmax(score)))
+        best = jnp.where(score[best] > -jnp.inf, best, jnp.argmax(jnp.where(state.free, noise, -jnp.inf)))
+        return state._replace(chosen=state.chosen.at[i].set(best), free=state.free.at[best].set(False))
+
+    lengths = jnp.where(row < count, squares, -1)
     first = jnp.argmax(jnp.where(lengths == lengths.max(), gumbel(0), -jnp.inf))
-    chosen = jnp.zeros(budget, jnp.int32).at[0].set(first)
-    start = chosen, row < count, jnp.full(len(row), jnp.inf)
-    return jax.lax.fori_loop(1, budget, body, start)[0]
+    start = Drawing(
+        chosen=jnp.zeros(budget + MOST_RECENT, jnp.int32).at[0].set(first),
+        free=(row < count) & (row != first),
+        bound=squared_distances(left, right, first),
+        met=jnp.ones(len(row), jnp.int32),
+        met_by_all=jnp.int32(1),
+        looks=jnp.int32(0),
+    )
+    return jax.lax.fori_loop(1, budget, take, start).chosen[:budget]
+
+
+def _products(left, right):
+    return jnp.matmul(left, right.T, precision=jax.lax.Precision.HIGHEST)

@@ -23,7 +23,7 @@ from aljax import scoring
 from aljax.strategies.base import NO_SCORES, Selection, View, each, needs, tie_order
 
 CONFIGURATIONS = 1024  # S
-AT_ONCE = 256  # F
+AT_ONCE = 64  # F
 NOTHING = 1e-5  # nats, and fewer: what rounding leaves
 
 TINY = 1e-30  # keeps 0 log 0 at 0

@@ -6,6 +6,7 @@ Shapes: M images, D features, S samples of dropout, B the budget, n images that 
 import jax
 import numpy as np
 
+from aljax.ops import kmeans
 from aljax.strategies.base import (
     NO_SCORES,
     Selection,
@@ -55,18 +56,13 @@ def nearest_to_centers(points: np.ndarray, budget: int, seed: int) -> np.ndarray
     Returns:
       Positions, [B].
     """
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
-
     if budget == len(points):
         return np.arange(budget)
     num_clusters = min(budget, len(np.unique(points, axis=0)))
-    method = KMeans(num_clusters, n_init=1, max_iter=ITERATIONS, random_state=seed)
-    with threadpool_limits(limits=1, user_api="openmp"):  # so that sums are added in one order
-        method.fit(points)
-    apart = np.linalg.norm(points - method.cluster_centers_[method.labels_], axis=1)
-    nearest_first = np.lexsort((apart, method.labels_))
-    _, first = np.unique(method.labels_[nearest_first], return_index=True)
+    labels, centers = kmeans.k_means(points, num_clusters, seed, starts=1, iterations=ITERATIONS)
+    apart = np.linalg.norm(points - centers[labels], axis=1)
+    nearest_first = np.lexsort((apart, labels))
+    _, first = np.unique(labels[nearest_first], return_index=True)
     chosen = nearest_first[first]
     rest = np.delete(np.arange(len(points)), chosen)
     return np.concatenate([chosen, rest[: budget - len(chosen)]])

@@ -63,15 +63,17 @@ def pure_radius(points: np.ndarray, pseudo_labels: np.ndarray) -> float:
 
     Source: Yehuda et al., NeurIPS 2022, section 3 (the radius is found exactly here, not on a grid).
     """
-    reach = np.full(len(points), np.inf, np.float32)
-    for rows, columns, lengths in distances.blocks(points, points):
-        other = pseudo_labels[rows, None] != pseudo_labels[columns]
-        nearest = np.where(other, lengths, np.inf).min(axis=1)
-        reach[rows] = np.minimum(reach[rows], nearest)
+    reach = distances.nearest_other(points, pseudo_labels)
     return float(np.sort(reach)[len(points) - int(np.ceil(PURITY * len(points)))])
 
 
-def coverage(candidates: np.ndarray, labeled: np.ndarray, budget: int, radius: float) -> np.ndarray:
+def coverage(
+    candidates: np.ndarray,
+    labeled: np.ndarray,
+    budget: int,
+    radius: float,
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
     """Takes, one after the other, the candidate whose ball holds the most uncovered candidates.
 
     What lies in the ball of a labeled or a taken point is covered. Ties go to the lowest
@@ -82,6 +84,7 @@ def coverage(candidates: np.ndarray, labeled: np.ndarray, budget: int, radius: f
       labeled: [L, D].
       budget: from 1 to M.
       radius: of the balls, which are open; each holds its own center in any case.
+      weights: how many points each candidate counts for, not negative, [M] int. None: one.
 
     Returns:
       Positions of candidates in the order in which they were taken, [at most B] int32: it ends
@@ -90,20 +93,18 @@ def coverage(candidates: np.ndarray, labeled: np.ndarray, budget: int, radius: f
     Source: Yehuda et al., NeurIPS 2022, algorithm 1.
     """
     size = len(candidates)
-    uncovered = np.ones(size, bool)
-    if len(labeled):
-        for rows, _, lengths in distances.blocks(candidates, labeled):
-            uncovered[rows] &= ~(lengths < radius).any(axis=1)
-    balls = _balls(candidates, radius)
+    uncovered = distances.nearest(candidates, labeled) >= radius
+    balls = distances.balls(candidates, radius)
     degree = np.zeros(size, np.int64)
-    _count(balls, np.flatnonzero(uncovered), degree, 1)
+    weights = np.ones(size, np.int64) if weights is None else weights
+    _count(balls, np.flatnonzero(uncovered), degree, weights)
     chosen: list[int] = []
     while len(chosen) < budget and degree.max() > 0:
         best = int(degree.argmax())
         chosen.append(best)
         newly = np.unpackbits(balls[best], count=size).astype(bool) & uncovered
         uncovered &= ~newly
-        _count(balls, np.flatnonzero(newly), degree, -1)
+        _count(balls, np.flatnonzero(newly), degree, -weights)
     return np.array(chosen, np.int32)
 
 
@@ -128,26 +129,10 @@ def most_covering(
     return coverage(candidates, labeled, budget, radius), radius
 
 
-def _balls(points: np.ndarray, radius: float) -> np.ndarray:
-    """Returns bits (i, j), 1 where j lies in the ball of i, [P, ceil(P / 8)] uint8; symmetric."""
-    size = len(points)
-    balls = np.zeros((size, -(-size // 8)), np.uint8)
-    for rows, columns, lengths in distances.blocks(points, points):
-        if rows.start > columns.start:
-            continue
-        inside = lengths < radius
-        if rows == columns:
-            inside = inside & inside.T
-            np.fill_diagonal(inside, True)
-        for one, other, bits in ((rows, columns, inside), (columns, rows, inside.T)):
-            packed = np.packbits(bits, axis=1)
-            start = other.start // 8  # a block starts at a whole byte
-            balls[one, start : start + packed.shape[1]] = packed
-    return balls
-
-
-def _count(balls: np.ndarray, which: np.ndarray, degree: np.ndarray, step: int) -> None:
-    """Adds `step` to the degree of each point for each of `which` in its ball."""
+def _count(balls: np.ndarray, which: np.ndarray, degree: np.ndarray, weights: np.ndarray) -> None:
+    """Adds to the degree of each point the weights [P] of those of `which` in its ball."""
     for start in range(0, len(which), ROWS_AT_ONCE):
-        rows = balls[which[start : start + ROWS_AT_ONCE]]
-        degree += step * np.unpackbits(rows, axis=1, count=len(degree)).sum(axis=0, dtype=np.int64)
+        rows = which[start : start + ROWS_AT_ONCE]
+        inside = np.unpackbits(balls[rows], axis=1, count=len(degree)).astype(bool)
+        for weight in np.unique(weights[rows]):
+            degree += weight * inside[weights[rows] == weight].sum(axis=0, dtype=np.int64)

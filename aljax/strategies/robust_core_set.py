@@ -110,10 +110,12 @@ def robust_k_center(
             mesh=mesh,
         )
     )
-    to_labeled = _nearest(candidates, labeled)
+    to_labeled = distances.nearest(candidates, labeled)
     chosen = in_order[:budget].astype(np.int32)
-    greedy_radius = _radius(np.minimum(to_labeled, _nearest(candidates, candidates[chosen])), outliers)
-    farthest = float(np.minimum(to_labeled, _nearest(candidates, points[in_order])).max())
+    greedy_radius = _radius(
+        np.minimum(to_labeled, distances.nearest(candidates, candidates[chosen])), outliers
+    )
+    farthest = float(np.minimum(to_labeled, distances.nearest(candidates, points[in_order])).max())
     bound = (1 - ROUNDING) * farthest / 2
     near = _pairs_within(candidates, to_labeled, bound, greedy_radius)
     if near is None:
@@ -136,7 +138,7 @@ def robust_k_center(
             limits = f"{seconds:g} s, {SECONDS_OF_ONE_PROGRAM:g} s for a radius"
             unsolved = f"the time limit of {limits}, left one undecided"
         low = middle + 1
-    radius = _radius(np.minimum(to_labeled, _nearest(candidates, candidates[chosen])), outliers)
+    radius = _radius(np.minimum(to_labeled, distances.nearest(candidates, candidates[chosen])), outliers)
     return Cover(chosen, radius, greedy_radius, bound if unsolved else radius, unsolved)
 
 
@@ -190,15 +192,6 @@ def _filled(
         mesh=mesh,
     )
     return np.append(centers, np.asarray(more)).astype(np.int32)
-
-
-def _nearest(points: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    """Returns the distance of each point to its nearest center, [P]; infinity if there is no center."""
-    nearest = np.full(len(points), np.inf, np.float32)
-    if len(centers):
-        for rows, _, lengths in distances.blocks(points, centers):
-            nearest[rows] = np.minimum(nearest[rows], lengths.min(axis=1))
-    return nearest
 
 
 def _radius(nearest: np.ndarray, outliers: int) -> float:

@@ -7,11 +7,13 @@ Shapes: P points of which L are labeled, M = P - L candidates, D features, B the
 one cluster.
 """
 
+import heapq
 from collections.abc import Iterator
 
 import jax
 import numpy as np
 
+from aljax.ops import kmeans
 from aljax.strategies.base import (
     NO_SCORES,
     Selection,
@@ -25,11 +27,12 @@ from aljax.strategies.base import (
 
 # The choices of the authors' code, github.com/avihu111/TypiClust, with the scikit-learn 1.0.2 that it
 # names: there the default is 10 initializations of k-means, and 3 in mini-batches, the best of which
-# on 3 batches of points is kept.
+# is kept before the first batch.
 MOST_CLUSTERS = 500
 MOST_CLUSTERS_OF_EXACT_K_MEANS = 50
 INITS, INITS_OF_MINI_BATCHES = 10, 3
 BATCH_OF_K_MEANS = 5000
+MOST_ITERATIONS = 300
 NEIGHBORS = 20
 SMALLEST_CLUSTER = 5
 SOFTENING = 1e-5  # added to a mean of squared distances
@@ -78,41 +81,45 @@ def most_typical(candidates: np.ndarray, labeled: np.ndarray, budget: int, seed:
     members = [np.flatnonzero(cluster[: len(candidates)] == index) for index in range(num_clusters)]
     left = [len(positions) for positions in members]
     typical = [typical_first(candidates[positions]) for positions in members]
+    turns = [
+        (size[index] <= SMALLEST_CLUSTER, used[index], -size[index], index) for index in range(num_clusters)
+    ]
+    turns = [turn for turn in turns if left[turn[-1]]]
+    heapq.heapify(turns)
     chosen = np.empty(budget, np.int32)
     for i in range(budget):
-        index = min(
-            (index for index in range(num_clusters) if left[index]),
-            key=lambda index: (size[index] <= SMALLEST_CLUSTER, used[index], -size[index], index),
-        )
+        small, labels, rank, index = turns[0]
         chosen[i] = members[index][next(typical[index])]
         left[index] -= 1
-        used[index] += 1
+        if left[index]:
+            heapq.heapreplace(turns, (small, labels + 1, rank, index))
+        else:
+            heapq.heappop(turns)
     return chosen
 
 
 def clusters_of(features: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
     """Assigns each point to a cluster, [P] int32: by k-means up to 50 clusters, in mini-batches above.
 
-    One thread does it, so that its sums are added in one order and a seed has one result.
+    One thread takes the mini-batches, so that their sums are added in one order and a seed has one result.
 
     Args:
       features: [P, D].
       num_clusters: from 1 to P.
       seed: below 2**32.
     """
-    from sklearn.cluster import KMeans, MiniBatchKMeans  # late: importing it takes seconds
+    if num_clusters <= MOST_CLUSTERS_OF_EXACT_K_MEANS:
+        return kmeans.k_means(features, num_clusters, seed, INITS, MOST_ITERATIONS).labels
+    from sklearn.cluster import MiniBatchKMeans  # late: importing it takes seconds
     from threadpoolctl import threadpool_limits
 
-    if num_clusters <= MOST_CLUSTERS_OF_EXACT_K_MEANS:
-        method = KMeans(num_clusters, n_init=INITS, random_state=seed)
-    else:
-        method = MiniBatchKMeans(
-            num_clusters,
-            n_init=INITS_OF_MINI_BATCHES,
-            batch_size=BATCH_OF_K_MEANS,
-            init_size=3 * BATCH_OF_K_MEANS,
-            random_state=seed,
-        )
+    method = MiniBatchKMeans(
+        num_clusters,
+        init=kmeans.first_centers(features, num_clusters, seed, INITS_OF_MINI_BATCHES),
+        n_init=1,
+        batch_size=BATCH_OF_K_MEANS,
+        random_state=seed,
+    )
     with threadpool_limits(limits=1, user_api="openmp"):
         return method.fit(features).labels_
 

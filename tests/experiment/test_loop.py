@@ -327,8 +327,9 @@ def test_each_function_is_traced_once_over_all_cycles_and_trials(small, tmp_path
         experiment.run(small, tmp_path / "run")
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
-    ours = ("epoch", "outputs_of", "evaluate", "_greedy")
+    ours = ("epoch", "measured", "_greedy")
     assert {name: counts[name] for name in ours} == dict.fromkeys(ours, 1)
+    assert counts["of_portion"] == 2  # of the test set, and of sub-pool and labeled images
     assert counts["fresh"] <= 1  # its shapes are asked for beforehand, and kept
 
 
