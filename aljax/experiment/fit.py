@@ -138,14 +138,10 @@ def fit_on(
         for of_epoch in zip(*(values[:count] for values in of_epochs), strict=True):
             progress = Progress(start.attempt, progress.epoch + 1, state, EpochMetrics(*of_epoch))
             monitor.epoch_done(trial, cycle, progress.epoch, epochs, progress.metrics, part)
-        minutes = (time.monotonic() - saved) / 60
-        worth = WORTH if progress.epoch == epochs else study.config["checkpoint_minutes"]
-        overdue, slow = (
-            minutes > min(worth, study.config["checkpoint_minutes"]),
-            time.monotonic() - began >= BRISK,
-        )
-        stop, overdue, slow = processes.highest(monitor.stop_requested, overdue, slow)
-        if not slow:
+        now, most = time.monotonic(), study.config["checkpoint_minutes"]
+        overdue = now - saved > 60 * (min(WORTH, most) if progress.epoch == epochs else most)
+        stop, any_overdue, any_slow = processes.highest(monitor.stop_requested, overdue, now - began >= BRISK)
+        if not any_slow:
             at_once = min(2 * at_once, ensemble.AT_ONCE)
         if stop or any_overdue:
             save(folder, owner, progress)
