@@ -59,12 +59,12 @@ def pair(fields, workdir, others=None, cwds=(None, None)):
 
 def ended(run):
     """Waits for processes; returns of each the exit status and what it said of its end."""
-    said = [process.communicate(timeout=120)[1] for process in run]
+    said = [process.communicate(timeout=300)[1] for process in run]
     lines = [[line for line in text.splitlines() if not line.startswith(("I", "W"))] for text in said]
     return [(process.returncode, own) for process, own in zip(run, lines, strict=True)]
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=300):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
