@@ -178,10 +178,11 @@ def main(arguments: list[str] | None = None) -> None:
             begin = time.perf_counter()
             peer = Peer(config, options.workers)
             reached = peer.run(seed)
-            rows = found, (time.perf_counter() - begin, reached, peer.seconds)
-            for name, row in zip(seconds, rows, strict=True):
-                for values, value in zip((seconds[name], accuracy[name], parts[name]), row, strict=True):
-                    values.append(value)
+            rows = {"aljax": found, "PyTorch": (time.perf_counter() - begin, reached, peer.seconds)}
+            for name, (taken, best, spent) in rows.items():
+                seconds[name].append(taken)
+                accuracy[name].append(best)
+                parts[name].append(spent)
     figures = common.compared(seconds, "aljax")
     table = [
         {
