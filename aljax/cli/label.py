@@ -25,14 +25,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given, others = parser.parse_known_args(sys.argv[1:] if arguments is None else arguments)
     if not expanded(given.dir).is_dir():  # before anything is imported
         raise InvalidInputError(f"{given.dir}: accepted: a folder of images that exists")
+    if given.budget is not None and given.budget < 1:
+        parser.error(f"--budget={given.budget}: accepted: a whole number of at least 1")
+    names = None if given.classes is None else tuple(name.strip() for name in given.classes.split(","))
+    _check(given.oracle, names)
     fields = {
         "dataset.data_dir": str(expanded(given.dir).absolute()),
         "oracle": given.oracle,
         "budget": given.budget,
     }
-    if given.classes is not None:
-        fields["dataset.class_names"] = str(tuple(name.strip() for name in given.classes.split(",")))
+    if names is not None:
+        fields["dataset.class_names"] = str(names)
     flags = [f"--config.{name}={value}" for name, value in fields.items() if value is not None]
     if given.workdir is not None:
         flags.append(f"--workdir={given.workdir}")
     return run.main(["--config=configs/label.py", *flags, *others])
+
+
+def _check(oracle: str | None, classes: tuple[str, ...] | None) -> None:
+    """Raises InvalidInputError if there is no such oracle, or classes cannot be named so, without JAX."""
+    from aljax import oracles
+    from aljax.data.sources import unlabeled
+
+    if oracle not in (None, "dataset"):
+        oracles.find(oracle, "--oracle")
+    if classes is not None and len(classes) < 2:
+        raise InvalidInputError(f"--classes={','.join(classes)}: accepted: at least two names, as in cat,dog")
+    unlabeled.check_names(classes or (), "--classes")

@@ -15,7 +15,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
     parser = Parser(prog="aljax predict", description=DESCRIPTION, epilog=STATUS)
     parser.add_argument("run_dir", type=Path, help="the run directory")
-    parser.add_argument("dir", type=Path, nargs="?", help="the folder of images (default: that of the run)")
+    parser.add_argument(
+        "dir", type=Path, nargs="?", help="the folder of images, or file of embeddings (default: the run's)"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the CSV file to write")
     given = parser.parse_args(arguments)
     from aljax.experiment import saved
@@ -23,8 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     workdir = expanded(given.run_dir)
     model = saved.load(workdir)
-    folder = given.dir or Path(stored_config.flat(workdir / "config.json")["dataset.data_dir"])
-    content, count, left_out = saved.table(model, expanded(folder))
+    config = stored_config.flat(workdir / "config.json")
+    source = expanded(given.dir or Path(config["dataset.data_dir"]))
+    predict = saved.table_of_embeddings if config["dataset.source"] == "embeddings" else saved.table
+    content, count, left_out = predict(model, source)
     files.write(expanded(given.out), content)
     print(f"{given.out}: {count:,} images")
     for file, reason in left_out:

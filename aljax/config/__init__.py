@@ -2,7 +2,18 @@
 
 from aljax.config.checks import check, check_fits
 from aljax.config.fields import FIELDS, default, flatten
-from aljax.config.plan import budget_of, labeled_after
+from aljax.config.plan import budget_of, embedded, images_in, labeled_after
 from aljax.config.studies import study
 
-__all__ = ["FIELDS", "budget_of", "check", "check_fits", "default", "flatten", "labeled_after", "study"]
+__all__ = [
+    "FIELDS",
+    "budget_of",
+    "check",
+    "check_fits",
+    "default",
+    "embedded",
+    "flatten",
+    "images_in",
+    "labeled_after",
+    "study",
+]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aljax.config.fields import FIELDS, Field, flatten
-from aljax.config.plan import budget_of, labeled_after
+from aljax.config.plan import budget_of, embedded, labeled_after
 from aljax.errors import InvalidInputError
 
 
@@ -113,12 +113,23 @@ def _check_selection(values: Mapping[str, Any]) -> None:
 
 
 def _check_embeddings(values: Mapping[str, Any]) -> None:
-    embeddings = values["dataset.source"] == "embeddings"
-    if values["space"] == "given" and not embeddings:
-        raise invalid("space", "given", "'model', or with config.dataset.source='embeddings'")
-    if embeddings and values["model.name"] == "resnet18":
-        raise invalid("model.name", "resnet18", "with embeddings, linear, mlp, or your own of inputs [B, D]")
-    if embeddings and values["scenario"] == "synthesis":
+    source, encoder = values["dataset.source"], values["dataset.encoder"]
+    if encoder and source not in ("folder", "unlabeled"):
+        raise invalid("dataset.encoder", encoder, "'', or with config.dataset.source='folder' or 'unlabeled'")
+    if encoder and values["dataset.cache"]:
+        accepted = "'', with config.dataset.encoder: the run directory keeps the embeddings"
+        raise invalid("dataset.cache", values["dataset.cache"], accepted)
+    if encoder and values["dataset.channels"] != 3:
+        raise invalid("dataset.channels", values["dataset.channels"], "3, with config.dataset.encoder")
+    vectors = embedded({"source": source, "encoder": encoder})
+    if values["space"] == "given" and not vectors:
+        accepted = "'model', or with config.dataset.source='embeddings' or config.dataset.encoder"
+        raise invalid("space", "given", accepted)
+    if vectors and values["model.name"] in ("resnet18", "airbench"):
+        raise invalid(
+            "model.name", values["model.name"], "with embeddings, linear, mlp, or your own of inputs [B, D]"
+        )
+    if vectors and values["scenario"] == "synthesis":
         raise invalid("scenario", "synthesis", "pool or stream, as embeddings are no images to change")
 
 
@@ -165,9 +176,9 @@ def _check_scenario(values: Mapping[str, Any]) -> None:
 
 
 def _check_people(values: Mapping[str, Any]) -> None:
-    """Checks what people cannot label: several trials, streams, made images, another first batch."""
+    """Checks what people cannot label: several trials, streams, made images, a larger first batch."""
     needed = {"trials": 1, "first_trial": 0, "scenario": "pool", "warm_start": False, "validation_folds": 0}
-    needed |= {"initial.strategy": "random", "initial.budget": 0}
+    needed |= {"initial.budget": 0}
     needed |= {f"stop.{name}": 0 for name in ("labels", "accuracy", "patience", "stability")}
     for name, value in needed.items():
         if values[name] != value:

@@ -124,27 +124,43 @@ FIELDS: dict[str, Field] = {
     "retries": whole(0, "of a training with other weights, where its loss is not finite"),
     "devices": whole(0, "devices to spread over; 0: all (of a CPU's cores, as many as pay)"),
     "checkpoint_minutes": real(10, "minutes of training between checkpoints inside a cycle"),
+    "tracker": choice(
+        "none",
+        "that each cycle's numbers also go to; they stay in the run directory unless it is set otherwise",
+        *("none", "wandb", "mlflow"),
+    ),
     "dataset.source": name(
         "embedded", "embedded (in a package), tfds, folder, unlabeled (a folder) or embeddings"
     ),
     "dataset.name": name("digits", "as its source calls it; for a folder, as you do"),
     "dataset.data_dir": text("", "where it lies, of embeddings the file; for tfds, empty is its own default"),
+    "dataset.images_dir": text("", "the images that given embeddings stand for, which people are shown"),
     "dataset.train_split": name("train", "the pool"),
     "dataset.test_split": name("test", "what accuracy is measured on"),
     "dataset.image_size": whole(8, "pixels each way; other images are resized", 8, 1024),
     "dataset.channels": Field(1, "1 grey, 3 colour", lambda value: value in (1, 3), "1 (grey) or 3 (colour)"),
+    "dataset.encoder": text(
+        "",
+        "whose embeddings stand for a folder's images: lite0, a folder with a checkpoint, or your own as "
+        '"path/to/file.py:function"; empty: none',
+    ),
     "dataset.classes": _none_or_two(0, "the first so many classes alone; 0: all"),
     "dataset.images": whole(0, "a fixed random choice of so many images to train with; 0: all"),
     "dataset.skip_unreadable": flag(False, "leaves out the files of a folder that cannot be decoded"),
     "dataset.background": whole(0, "grey level behind transparent pixels, from black to white", 0, 255),
     "dataset.labels": text("", "a CSV or JSONL file of file,label[,split] that labels images of a folder"),
+    "dataset.cache": text(
+        "", "a folder that keeps decoded images, which are mapped from there, not read; empty: in memory"
+    ),
     "dataset.class_names": Field(
         (),
         "of unlabeled images; (): those of the labels that there are",
         _names,
         "two or more different names, as in ('cat', 'dog'), or ()",
     ),
-    "model.name": name("resnet18", 'resnet18, linear, mlp, or your own as "path/to/file.py:function"'),
+    "model.name": name(
+        "resnet18", 'resnet18, airbench, linear, mlp, or your own as "path/to/file.py:function"'
+    ),
     "model.width": whole(64, "channels of the first stage; of mlp, units of each hidden layer", 1, 4096),
     "model.depth": whole(1, "hidden layers of mlp", 1, 64),
     "model.dtype": choice(

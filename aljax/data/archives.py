@@ -112,7 +112,7 @@ def _npy(path: Path) -> dict[str, np.ndarray]:
 
 
 def _safetensors(path: Path) -> dict[str, np.ndarray]:
-    _require("safetensors", path)
+    require("safetensors", path)
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
@@ -125,7 +125,7 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _parquet(path: Path) -> dict[str, np.ndarray]:
-    _require("pyarrow", path)
+    require("pyarrow", path)
     import pyarrow.parquet
 
     table = pyarrow.parquet.read_table(path, partitioning=None)
@@ -165,7 +165,8 @@ def _table(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _require(package: str, path: Path) -> None:
+def require(package: str, path: Path) -> None:
+    """Raises InvalidInputError if a package that a format needs is not installed."""
     if importlib.util.find_spec(package) is None:
         raise InvalidInputError(f"{path}: needs {package}: {EXTRA}; accepted without it: .npz, .npy")
 

@@ -7,25 +7,36 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import logging
 
 from aljax import registry
+from aljax.data import cache as caches
+from aljax.data import rows as stored
 from aljax.data.names import printable
+from aljax.data.rows import Images
 from aljax.data.sources import SOURCES
-from aljax.data.sources.base import Dataset, LeftOut, Request, Split
+from aljax.data.sources.base import Dataset, Facts, LeftOut, Request, Split
 from aljax.errors import InvalidInputError
 
-__all__ = ["Dataset", "LeftOut", "Split", "channel_statistics", "digest", "load"]
+__all__ = ["Dataset", "LeftOut", "Split", "channel_statistics", "digest", "load", "statistics"]
 
 PIXELS_AT_ONCE = 2**17  # whose levels are counted
 ROWS_AT_ONCE = 2**12  # of embeddings, that are added up
 
 
 def load(
-    source: str, name: str, *, classes: int = 0, images: int = 0, unknown: bool = False, **fields: Any
+    source: str,
+    name: str,
+    *,
+    classes: int = 0,
+    images: int = 0,
+    cache: str = "",
+    unknown: bool = False,
+    **fields: Any,
 ) -> Dataset:
     """Loads a data set.
 
@@ -36,6 +47,7 @@ def load(
       name: as the source calls the data set; for a folder, any.
       classes: keep the first so many classes; 0 keeps all.
       images: keep so many images of the train split, drawn at random, always the same; 0 keeps all.
+      cache: a folder that keeps the data set for the next time; its images are mapped from there. "": none.
       unknown: keep images whose label is unknown (-1), and accept a test split without images.
       **fields: the other fields of `Request`; image_size and channels are needed.
 
@@ -44,6 +56,7 @@ def load(
 
     Raises:
       InvalidInputError: if it cannot be loaded, naming the file or field.
+      RunError: if the cache could not be written.
     """
     function = registry.find(source, SOURCES, "config.dataset.source")
     request = Request(name, **fields)
@@ -51,12 +64,26 @@ def load(
         data_dir=os.path.expanduser(request.data_dir),
         class_names=tuple(map(printable, request.class_names)),
     )
-    dataset = function(request)
-    if not unknown:
-        dataset = labeled(dataset)
-    _check(dataset, name, unknown)
-    if not unknown or classes or images:
-        dataset = _part(dataset, classes or len(dataset.class_names), images)
+
+    def made(request: Request) -> Dataset:
+        dataset = function(request)
+        if not unknown:
+            dataset = labeled(dataset)
+        _check(dataset, name, unknown)
+        if not unknown or classes or images:
+            dataset = _part(dataset, classes or len(dataset.class_names), images)
+        return dataset
+
+    if cache and request.reader:
+        raise InvalidInputError(
+            f"config.dataset.cache={cache!r}: accepted without config.dataset.encoder, whose embeddings the "
+            "run keeps; or '' for none"
+        )
+    if cache:
+        options = {"source": source, "classes": classes, "images": images, "unknown": unknown}
+        dataset = caches.opened(Path(os.path.expanduser(cache)), request, options, made, facts)
+    else:
+        dataset = made(request)
     _report(dataset)
     return dataset
 
@@ -66,7 +93,7 @@ def labeled(dataset: Dataset) -> Dataset:
     rows = np.flatnonzero(dataset.train.labels != -1)
     if len(rows) == len(dataset.train.labels):
         return dataset
-    absent = (dataset.train.ids[row] for row in np.flatnonzero(dataset.train.labels == -1))
+    absent = (dataset.train.ids[row] for row in np.flatnonzero(dataset.train.labels == -1).tolist())
     left_out = tuple(LeftOut(id, "without a label") for id in absent)
     return dataset._replace(train=_rows(dataset.train, rows), left_out=(*dataset.left_out, *left_out))
 
@@ -115,8 +142,10 @@ def _part(dataset: Dataset, classes: int, images: int) -> Dataset:
 def _rows(split: Split, rows: np.ndarray) -> Split:
     if len(rows) == len(split.labels):
         return split
-    ids, files = (tuple(kept[row] for row in rows) if kept else () for kept in (split.ids, split.files))
-    return Split(split.images[rows], split.labels[rows], ids, files)
+    ids, files = (
+        tuple(kept[row] for row in rows.tolist()) if kept else () for kept in (split.ids, split.files)
+    )
+    return Split(stored.chosen(split.images, rows), split.labels[rows], ids, files)
 
 
 def _report(dataset: Dataset) -> None:
@@ -124,14 +153,28 @@ def _report(dataset: Dataset) -> None:
         reasons = Counter(reason.partition(":")[0] for _, reason in dataset.left_out)
         counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
         logging.warning("%d files are left out of the data set: %s", len(dataset.left_out), counts)
-    if shared := repeated(dataset.train, dataset.test):
-        test, train = next(iter(shared.items()))
-        logging.warning(
-            "%d of the %d test images are training images too, %s (the first: %s is %s)",
-            *(len(shared), len(dataset.test.ids)),
-            "pixel by pixel" if dataset.test.images.ndim == 4 else "number by number",
-            *(test, train),
-        )
+    warning = _shared(dataset) if dataset.facts is None else dataset.facts.warning
+    if warning:
+        logging.warning("%s", warning)
+
+
+def facts(dataset: Dataset) -> Facts:
+    """Computes what a cache keeps beside the images; reads all of them."""
+    mean, std = channel_statistics(dataset.train.images)
+    return Facts(digest(dataset), mean, std, _shared(dataset))
+
+
+def _shared(dataset: Dataset) -> str:
+    """Returns a warning of test images that are training images too; "" if none is."""
+    shared = repeated(dataset.train, dataset.test)
+    if not shared:
+        return ""
+    test, train = next(iter(shared.items()))
+    how = "pixel by pixel" if dataset.test.images.ndim == 4 else "number by number"
+    return (
+        f"{len(shared)} of the {len(dataset.test.ids)} test images are training images too, {how} "
+        f"(the first: {test} is {train})"
+    )
 
 
 def repeated(train: Split, test: Split) -> dict[str, str]:
@@ -140,27 +183,42 @@ def repeated(train: Split, test: Split) -> dict[str, str]:
     Returns:
       The training image's id, the last if there are several, by the test image's id.
     """
-    trained = dict(zip(_digests(train.images), train.ids, strict=True))
-    tested = zip(test.ids, _digests(test.images), strict=True)
-    return {id: trained[content] for id, content in tested if content in trained}
+    tested = dict(zip(test.ids, _digests(test.images), strict=True))
+    contents = {*tested.values()}
+    trained = {
+        content: id
+        for content, id in zip(_digests(train.images), train.ids, strict=True)
+        if content in contents
+    }
+    return {id: trained[content] for id, content in tested.items() if content in trained}
 
 
-def _digests(images: np.ndarray) -> Iterator[bytes]:
-    for image in images:
-        yield hashlib.blake2b(np.ascontiguousarray(image).data.cast("B"), digest_size=16).digest()
+def _digests(images: Images) -> Iterator[bytes]:
+    for block in stored.blocks(images):
+        for image in block:
+            yield hashlib.blake2b(np.ascontiguousarray(image).data.cast("B"), digest_size=16).digest()
 
 
 def digest(dataset: Dataset) -> str:
     """Returns the SHA-256 of all that a data set holds, in hexadecimal digits."""
+    if dataset.facts is not None:
+        return dataset.facts.sha256
     total = hashlib.sha256(repr(dataset.class_names).encode())
     for split in (dataset.train, dataset.test):
-        total.update(repr(split.ids).encode())
+        total.update(repr(tuple(split.ids)).encode())
         for array in (split.labels, split.images):
-            total.update(np.ascontiguousarray(array).data.cast("B"))
+            for block in stored.blocks(array):
+                total.update(np.ascontiguousarray(block).data.cast("B"))
     return total.hexdigest()
 
 
-def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def statistics(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the `channel_statistics` of the train split."""
+    known = dataset.facts
+    return channel_statistics(dataset.train.images) if known is None else (known.mean, known.std)
+
+
+def channel_statistics(images: Images) -> tuple[np.ndarray, np.ndarray]:
     """Computes the mean and the standard deviation of each channel, in units of 0..255.
 
     Embeddings have a mean for each feature and one deviation for all, see `_feature_statistics`.
@@ -178,7 +236,7 @@ def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     step = max(1, PIXELS_AT_ONCE // (images.shape[1] * images.shape[2]))
     for start in range(0, len(images), step):
         for channel in range(images.shape[-1]):
-            some = images[start : start + step, ..., channel].ravel()
+            some = images[start : start + step][..., channel].ravel()
             counts[channel] += np.bincount(some, minlength=256)
     shares = counts / counts.sum(axis=1, keepdims=True)
     mean = shares @ levels
@@ -186,7 +244,7 @@ def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
 
 
-def _feature_statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _feature_statistics(features: Images) -> tuple[np.ndarray, np.ndarray]:
     """Computes the mean of each feature [N, D], and one deviation for all: the root of their mean variance.
 
     So distances between embeddings keep their proportions, and a feature that hardly ever varies is not

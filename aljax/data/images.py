@@ -9,6 +9,7 @@ Shapes: N images, S x S pixels, C channels.
 import contextlib
 import functools
 import os
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from aljax.data import workers
+from aljax.data import scratch, workers
+from aljax.data.rows import Images, Rows
 from aljax.data.sources.base import Request
 
 MAX_PIXELS = 64_000_000  # of one image file; more is taken for a decompression bomb
 CHUNK = 256, 2**22  # files that a process reads at once, and bytes of files and of images, at most
+KEEP_SECONDS = 5.0  # between two notes of how far reading has come
 # Formats that Pillow only identifies, or has decoded by another program.
 NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 
@@ -53,16 +56,20 @@ def read_all(paths: Sequence[str], request: Request, title: str) -> tuple[np.nda
 
     Args:
       paths: N files.
-      request: gives the images' size, their channels and the background.
+      request: gives the images' size, their channels, the background, and a folder in which to keep what is
+        read, from which an interrupted call goes on.
       title: of the progress bar.
 
     Returns:
-      The images, [N, S, S, C] uint8, and the reason for each row that could not be read.
+      The images, [N, S, S, C] uint8, and the reason for each row that could not be read; with a `reader`
+      in the request what that returns.
     """
-    images = np.zeros((len(paths), request.image_size, request.image_size, request.channels), np.uint8)
-    unreadable: dict[int, str] = {}
+    if request.reader:
+        return request.reader(paths, request._replace(reader=None), title)
+    shape = (len(paths), request.image_size, request.image_size, request.channels)
+    images, begin, unreadable = scratch.opened(request.scratch, title, shape)
     chunk = _chunk(paths, images[:1].nbytes)
-    starts = range(0, len(paths), chunk)
+    starts = range(begin, len(paths), chunk)
     count = min(workers.cores(), len(starts))
 
     with workers.started(count) as ask, ThreadPoolExecutor(count or 1) as threads, bar(title) as advance:
@@ -73,8 +80,14 @@ def read_all(paths: Sequence[str], request: Request, title: str) -> tuple[np.nda
             unreadable.update({start + row: reason for row, reason in reasons.items()})
             return len(names)
 
+        advance(begin, len(paths))
+        kept = time.monotonic()
         for done in threads.map(read_chunk, starts):
             advance(done, len(paths))
+            begin += done
+            if request.scratch and time.monotonic() > kept + KEEP_SECONDS:
+                scratch.keep(request.scratch, title, images, begin, unreadable)
+                kept = time.monotonic()
     return images, dict(sorted(unreadable.items()))
 
 
@@ -180,8 +193,10 @@ def eight_bit(pixels: np.ndarray) -> np.ndarray:
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def taken(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def taken(images: np.ndarray, rows: np.ndarray) -> Images:
     """Moves rows to the front, in place, and returns a view of them; needs 1/16 of the memory more.
+
+    Those of a mapped file stay where they lie.
 
     Args:
       images: [N, S, S, C]; its content is then of use through the view alone.
@@ -189,6 +204,8 @@ def taken(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """
     if np.array_equal(rows, np.arange(len(images))):
         return images
+    if isinstance(images, np.memmap):
+        return Rows(images, rows)
     flat = images.reshape(len(images), -1)
     step = -(-flat.shape[1] // 16)
     for start in range(0, flat.shape[1], step):

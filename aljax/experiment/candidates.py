@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from aljax import scenarios
@@ -19,7 +18,6 @@ from aljax.errors import RunError
 from aljax.experiment.study import Study, key_of
 from aljax.records import arrays, files, manifest, selections
 from aljax.records.selections import Selections
-from aljax.runtime import mesh
 from aljax.scenarios import pool, stream, synthesis
 from aljax.strategies import registry
 from aljax.strategies.base import NO_SCORES, Selection, View, restricted
@@ -50,19 +48,22 @@ def draw(study: Study, images: pool.Pool, holdout: np.ndarray, trial: int, cycle
         subset = pool.draw_subset(key_of(study, trial, cycle, "subset"), images, size)
         return Candidates(study, subset, subset, None)
     sources = np.setdiff1d(images.labeled[images.labeled < len(study.ids)], holdout)
+    padded = np.pad(sources, (0, budget_of(study.config, 1) - len(sources)))
     recipes = synthesis.propose(
         key_of(study, trial, cycle, "proposals"),
         study.train_set.labels,
-        np.pad(sources, (0, budget_of(study.config, 1) - len(sources))),
+        padded,
         np.int32(len(sources)),
         synthesis.Limits(**study.config["synthesis"]),
         count=size,
     )
-    made = synthesis.render(study.train_set.images, recipes)
+    recipes = jax.device_get(recipes)
+    places = {name: np.searchsorted(sources, getattr(recipes, name)) for name in ("source", "other")}
+    made = synthesis.render(study.train_set.images[padded], recipes._replace(**places))
     first = len(study.train_set.labels) - size
     study = with_images(study, first, made, study.train_set.labels[recipes.source])
     rows = np.arange(first, first + size, dtype=np.int32)
-    return Candidates(study, rows, np.arange(size, dtype=np.int32), jax.device_get(recipes))
+    return Candidates(study, rows, np.arange(size, dtype=np.int32), recipes)
 
 
 def choose(
@@ -161,19 +162,16 @@ def label(study: Study, images: pool.Pool, chosen: Selections, cycle: int) -> tu
 def with_images(study: Study, first: int, images: Any, labels: Any) -> Study:
     """Returns the study with other images and labels from row `first` on."""
     train_set = study.train_set
-    images, labels = _replaced(
-        (train_set.images, train_set.labels), (jnp.asarray(images), jnp.asarray(labels)), np.int32(first)
+    after = first + len(images)
+
+    def replaced(rows: Any, new: Any) -> np.ndarray:
+        return np.concatenate([rows[:first], new, rows[after:]])
+
+    return study._replace(
+        train_set=train_set._replace(
+            images=replaced(train_set.images, images), labels=replaced(train_set.labels, labels)
+        )
     )
-    train_set = train_set._replace(images=images, labels=labels)
-    return study._replace(train_set=jax.device_put(train_set, mesh.everywhere(study.mesh)))
-
-
-@jax.jit
-def _replaced(arrays: Any, rows: Any, first: jax.Array) -> Any:
-    def replace(array: jax.Array, new: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_update_slice_in_dim(array, new, first, 0)
-
-    return jax.tree.map(replace, arrays, rows)
 
 
 def write_images(study: Study, chosen: Selections, folder: Path) -> None:

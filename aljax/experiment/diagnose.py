@@ -48,9 +48,7 @@ def write(
             labels, uncertainty.chosen, diversity.chosen, study.class_names, space=space, scores=scores
         )
         if study.train_set.images.ndim == 4:  # and no embeddings, of which there is nothing to see
-            # As many as there can be, so that fetching them is compiled once.
-            wanted = np.resize(subset[kept.shown], 3 * diagnostics.SHOWN)
-            kept = kept._replace(images=np.asarray(study.train_set.images[wanted])[: len(kept.shown)])
+            kept = kept._replace(images=np.asarray(study.train_set.images[subset[kept.shown]]))
         manifest.put(
             study.workdir, diagnostics.path_of(study.workdir, trial, cycle), diagnostics.packed(kept)
         )

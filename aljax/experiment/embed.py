@@ -8,10 +8,12 @@ Shapes: N images, S x S pixels, D values of an embedding, K classes.
 """
 
 import json
+import os
 import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +25,7 @@ from jax.sharding import Mesh, PartitionSpec
 from aljax.data import images, workers
 from aljax.data.names import natural
 from aljax.data.sources import unlabeled
-from aljax.data.sources.base import LeftOut, Request
+from aljax.data.sources.base import LeftOut, Reader, Request
 from aljax.errors import InvalidInputError
 from aljax.models.encoders import Encoder
 from aljax.records import arrays, embeddings, files
@@ -31,8 +33,12 @@ from aljax.records.embeddings import Known
 from aljax.runtime import mesh
 
 PART = 128  # images that are decoded, computed and kept together
-EACH = 4  # images that a core of a CPU computes between two exchanges
 NAMED = 3  # unreadable files that an error names
+EACH = 4  # images that a core of a CPU computes between two exchanges
+
+# (paths by digest, request, a function that is called with each part) -> (embeddings, why a file could not be
+# decoded; both by digest)
+Engine = Callable[[dict[str, str], Request, Callable[[Known], object]], tuple[Known, dict[str, str]]]
 
 
 class Embedded(NamedTuple):
@@ -52,7 +58,7 @@ def spread() -> Mesh:
     return mesh.local(0, EACH * mesh.cores())
 
 
-def embed(root: Path, out: Path, encoder: Encoder, devices: Mesh, skip_unreadable: bool = False) -> Embedded:
+def embed(root: Path, out: Path, encoder: Encoder, engine: Engine, skip_unreadable: bool = False) -> Embedded:
     """Writes the embeddings of a folder's images, or of those that are new.
 
     Images in `root`/train/CLASS/ and `root`/test/CLASS/ are labeled; all others, at any depth, have the
@@ -64,7 +70,7 @@ def embed(root: Path, out: Path, encoder: Encoder, devices: Mesh, skip_unreadabl
         sha256 [N], of the files; model and origin, the encoder's name and what its values depend on (JSON);
         and left_out, a line for each file that is not embedded.
       encoder: the model.
-      devices: those that share the work.
+      engine: computes its embeddings, see `local`.
       skip_unreadable: leaves out files that cannot be decoded.
 
     Raises:
@@ -73,22 +79,15 @@ def embed(root: Path, out: Path, encoder: Encoder, devices: Mesh, skip_unreadabl
       RunError: if a file could not be written.
     """
     paths, left_out = _listed(root)
-    origin = json.dumps({"model": encoder.name, "pixels": encoder.pixels, **encoder.origin}, sort_keys=True)
+    origin = origin_of(encoder)
     known = embeddings.known(out, origin)
     digests = {
         id: file.sha256 for id, file in zip(paths, unlabeled.hashed(list(paths.values())), strict=True)
     }
     todo = {digest: paths[id] for id, digest in digests.items() if digest not in known}
     request = Request(root.name, encoder.pixels, 3, str(root))
-
-    def keep(part: Known) -> None:
-        if not all(np.isfinite(values).all() for values in part.values()):
-            raise InvalidInputError(
-                f"--model={encoder.name!r}: its values are not finite; accepted: a model whose values are"
-            )
-        embeddings.keep(out, part, origin)
-
-    new, reasons = _computed(todo, request, computing(encoder, devices), keep)
+    keep = partial(embeddings.keep, out, origin=origin)
+    new, reasons = engine(todo, request, keep)
     known |= new
     broken = [LeftOut(id, f"unreadable: {reasons[one]}") for id, one in digests.items() if one in reasons]
     if (broken and not skip_unreadable) or len(broken) == len(paths):
@@ -109,6 +108,41 @@ def embed(root: Path, out: Path, encoder: Encoder, devices: Mesh, skip_unreadabl
     files.write(out, _packed(embedded, tuple(kept.values()), encoder.name, origin))
     shutil.rmtree(embeddings.parts_of(out), ignore_errors=True)
     return embedded
+
+
+def origin_of(encoder: Encoder) -> str:
+    """Returns all that the values of an encoder depend on beside the images, as JSON."""
+    return json.dumps({"model": encoder.name, "pixels": encoder.pixels, **encoder.origin}, sort_keys=True)
+
+
+def reader(encoder: Encoder, devices: Mesh, known: Known, keep: Callable[[Known], object]) -> Reader:
+    """Returns a function that reads image files as their embeddings, [N, D] float32.
+
+    Args:
+      encoder: the model.
+      devices: those that share the work.
+      known: embeddings that need not be computed; those that are computed are added.
+      keep: is called with each part that is computed.
+    """
+    compute = local(encoder, devices)
+
+    def read(paths: Sequence[str], request: Request, title: str) -> tuple[np.ndarray, dict[int, str]]:
+        readable = [path for path in paths if os.access(path, os.R_OK)]
+        hashed = {file.path: file.sha256 for file in unlabeled.hashed(readable)}
+        digests = [hashed.get(path, path) for path in paths]  # of others, reading says why not
+        todo = {digest: path for digest, path in zip(digests, paths, strict=True) if digest not in known}
+        new, reasons = compute(todo, request, keep)
+        known.update(new)
+        size = jax.eval_shape(
+            encoder.apply, encoder.variables, np.zeros((1, *[encoder.pixels] * 2, 3), np.uint8)
+        ).shape[1]
+        features = np.zeros((len(paths), size), np.float32)
+        for row, digest in enumerate(digests):
+            if digest in known:
+                features[row] = known[digest]
+        return features, {row: reasons[one] for row, one in enumerate(digests) if one in reasons}
+
+    return read
 
 
 def _packed(embedded: Embedded, digests: tuple[str, ...], model: str, origin: str) -> bytes:
@@ -134,22 +168,22 @@ def _listed(root: Path) -> tuple[dict[str, str], list[LeftOut]]:
     return paths, left_out
 
 
+def local(encoder: Encoder, devices: Mesh) -> Engine:
+    """Returns the engine that embeds on the devices of this process; worker processes decode meanwhile."""
+    return partial(_computed, computing(encoder, devices), encoder.name)
+
+
 def _computed(
+    compute: Callable[[np.ndarray], np.ndarray],
+    name: str,
     todo: dict[str, str],
     request: Request,
-    compute: Callable[[np.ndarray], np.ndarray],
-    keep: Callable[[Known], None],
+    keep: Callable[[Known], object],
 ) -> tuple[Known, dict[str, str]]:
     """Embeds image files, part after part; worker processes decode the next parts meanwhile.
 
-    Args:
-      todo: paths by digest.
-      request: gives the images' size and channels.
-      compute: the model, a function of images that returns their embeddings.
-      keep: is called with each part.
-
-    Returns:
-      The embeddings, and the reasons for the files that could not be decoded, both by digest.
+    Raises:
+      InvalidInputError: if an embedding is not finite.
     """
     known: Known = {}
     unreadable: dict[str, str] = {}
@@ -163,7 +197,8 @@ def _computed(
         for part, (pixels, reasons) in zip(parts, _ahead(read, parts, count), strict=True):
             rows = [row for row in range(len(part)) if row not in reasons]
             if rows:
-                new = {part[row]: values for row, values in zip(rows, compute(pixels[rows]), strict=True)}
+                values = finite(compute(pixels[rows]), name)
+                new = {part[row]: one for row, one in zip(rows, values, strict=True)}
                 keep(new)
                 known |= new
             unreadable |= {part[row]: reason for row, reason in reasons.items()}
@@ -182,6 +217,13 @@ def _ahead(function: Callable[[list[str]], Any], items: Sequence[list[str]], thr
             yield result
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def finite(values: np.ndarray, name: str) -> np.ndarray:
+    """Returns embeddings; raises InvalidInputError if one is not finite, naming the model."""
+    if not np.isfinite(values).all():
+        raise InvalidInputError(f"{name}: its values are not finite; accepted: a model whose values are")
+    return values
 
 
 def computing(encoder: Encoder, devices: Mesh) -> Callable[[np.ndarray], np.ndarray]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from aljax.config import images_in
 from aljax.data.sources import unlabeled
 from aljax.errors import InvalidInputError, RunError
 from aljax.oracles.label_studio import tasks
@@ -118,7 +119,8 @@ def present(workdir: Path, found: Sequence[Labeled]) -> dict[str, str]:
 
 def data_dir(workdir: Path) -> Path:
     """Returns the folder of images of a run."""
-    return Path(os.path.expanduser(stored_config.flat(workdir / "config.json")["dataset.data_dir"]))
+    flat = stored_config.flat(workdir / "config.json")
+    return images_in({name: flat.get(f"dataset.{name}", "") for name in ("source", "data_dir", "images_dir")})
 
 
 FORMS: dict[str, Callable[[Path, Path], int]] = {

@@ -11,14 +11,18 @@ from absl import logging
 
 from aljax.errors import Interrupted, NonFiniteError
 from aljax.experiment.monitor import Monitor
-from aljax.experiment.study import Study, capacity, key_of
+from aljax.experiment.study import Study, capacity, key_of, places
 from aljax.records import checkpoints
 from aljax.records.checkpoints import Progress
 from aljax.runtime import mesh
 from aljax.scenarios import pool
 from aljax.training import ensemble, statistics
+from aljax.training.feed import gathered
 from aljax.training.recipe import epochs_of
-from aljax.training.step import no_metrics
+from aljax.training.step import EpochMetrics, no_metrics
+
+BRISK = 0.25  # seconds: a call that takes fewer is followed by one of twice as many epochs
+WORTH = 1 / 6  # minutes: a training that took fewer is done again rather than saved at its end
 
 
 def fit(
@@ -96,46 +100,47 @@ def fit_on(
 ) -> Progress:
     """Trains on from `start` to the last epoch in effect, with checkpoints in `folder`.
 
+    The compiled function is called for one epoch, then for two, and so on as long as that takes no time to
+    speak of: a small head is not kept waiting for its caller, and a large network stops where it is asked to.
+
     A checkpoint holds what training left; where the statistics of batch normalization are recomputed, they
     are whenever it is read.
     """
     owner = checkpoints.training(study.identity, folder, cycle, images.labeled)
     everywhere = mesh.everywhere(study.mesh)
-    labeled, num_labeled = jax.device_put(
-        (pool.padded(images, capacity(study)), np.int32(len(images.labeled))), everywhere
-    )
+    room = places(study, len(images.labeled))
+    examples = gathered(study.train_set, images.labeled, room, everywhere)
+    labeled = np.minimum(np.arange(capacity(study), dtype=np.int32), room - 1)  # their places there
+    labeled, num_labeled = jax.device_put((labeled, np.int32(len(images.labeled))), everywhere)
     keys = keys_of_members(study, trial, cycle, f"batches{part}")
     if study.config["shared_batches"]:
         keys = jnp.broadcast_to(keys[:1], keys.shape)
     progress = start._replace(state=jax.device_put(start.state, everywhere))
     epochs = epochs_of(study.recipe, len(images.labeled))
-    reported, saved = start.epoch, time.monotonic()
-
-    def report() -> None:
-        nonlocal reported
-        if progress.epoch > reported:
-            monitor.epoch_done(trial, cycle, progress.epoch, epochs, progress.metrics, part)
-            reported = progress.epoch
-
-    for epoch in range(start.epoch, epochs):
-        state, metrics = ensemble.epoch(
+    at_once, saved = 1, time.monotonic()
+    while progress.epoch < epochs:
+        began, count = time.monotonic(), min(at_once, epochs - progress.epoch)
+        state, metrics = ensemble.epochs(
             progress.state,
-            study.train_set,
+            examples,
             labeled,
             num_labeled,
-            np.int32(epoch),
+            np.int32(progress.epoch),
+            np.int32(count),
             np.int32(epochs),
             keys,
             networks=study.networks,
             recipe=study.recipe,
             sharding=mesh.spread(study.mesh),
         )
-        report()  # of the epoch before this one, so that the device never waits for the host
-        progress = Progress(start.attempt, epoch + 1, state, metrics)
-        stop = monitor.stop_requested
-        overdue = time.monotonic() - saved > 60 * study.config["checkpoint_minutes"]
-        if stop or (overdue and progress.epoch < epochs):
-            report()
+        for of_epoch in zip(*(values[:count] for values in jax.device_get(metrics)), strict=True):
+            progress = Progress(start.attempt, progress.epoch + 1, state, EpochMetrics(*of_epoch))
+            monitor.epoch_done(trial, cycle, progress.epoch, epochs, progress.metrics, part)
+        if time.monotonic() - began < BRISK:
+            at_once = min(2 * at_once, ensemble.AT_ONCE)
+        stop, minutes = monitor.stop_requested, (time.monotonic() - saved) / 60
+        worth = WORTH if progress.epoch == epochs else study.config["checkpoint_minutes"]
+        if stop or minutes > min(worth, study.config["checkpoint_minutes"]):
             checkpoints.save(folder, owner, progress)
             saved = time.monotonic()
         if stop:
@@ -144,14 +149,11 @@ def fit_on(
                 f"stopped in trial {trial}, cycle {cycle}, after epoch {progress.epoch}; "
                 "the same command goes on from there",
             )
-    if progress.epoch > start.epoch:
-        report()
-        checkpoints.save(folder, owner, progress)
     if not study.recipe.precise_bn:
         return progress
     state = statistics.recomputed(
         progress.state,
-        study.train_set,
+        examples,
         labeled,
         num_labeled,
         keys[0],

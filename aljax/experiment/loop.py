@@ -18,7 +18,7 @@ from absl import logging
 from aljax import agreement, metrics
 from aljax.config import budget_of, check
 from aljax.errors import InvalidInputError, NonFiniteError, RunError
-from aljax.experiment import candidates, diagnose, resume, roles, sanity, validation
+from aljax.experiment import candidates, diagnose, resume, roles, sanity, trackers, validation
 from aljax.experiment.fit import fit
 from aljax.experiment.monitor import Monitor, monitoring
 from aljax.experiment.study import (
@@ -37,6 +37,7 @@ from aljax.records import (
     chosen,
     directory,
     files,
+    ledger,
     lock,
     manifest,
     places,
@@ -68,6 +69,7 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
     workdir = Path(workdir).absolute()  # whatever a user's own code does to the working directory
     devices = local_mesh(config)
     check_training(config)
+    trackers.check(config["tracker"])
     plan = places.plan(config)
     with directory.opened(workdir, dict(config), environment(devices)):
         lines = directory.completed(workdir, plan)
@@ -76,12 +78,16 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
         if damaged or not finished:
             manifest.begin(workdir)
             study = prepare(config, workdir, devices)
-            manifest.enter(workdir, ["config.json"])
+            manifest.enter(workdir, manifest.lasting(workdir))
             refresh = make.Refresher(workdir)
-            with monitoring(partial(steps_of, study), plan, lines, workdir) as monitor:
+            track = partial(trackers.begin, config, workdir)
+            with (
+                monitoring(partial(steps_of, study), plan, lines, workdir, track) as monitor,
+                ledger.kept(workdir) as kept,
+            ):
                 for trial in places.trials(config):
                     done = [line for line in lines if line["trial"] == trial]
-                    run_trial(study, trial, done, monitor, refresh, damaged)
+                    run_trial(study, trial, done, monitor, kept, refresh, damaged)
         if not manifest.finished(workdir):
             make.report(workdir, anew=not finished)
             manifest.write(workdir)
@@ -93,6 +99,7 @@ def run_trial(
     trial: int,
     lines: list[files.Record],
     monitor: Monitor,
+    kept: ledger.Ledger,
     refresh: Callable[[], None],
     damaged: Set[str] = frozenset(),
 ) -> None:
@@ -103,6 +110,7 @@ def run_trial(
       trial: from 0.
       lines: of the trial's complete cycles.
       monitor: sees every epoch and cycle.
+      kept: enters what every cycle writes.
       refresh: makes the page of the run again.
       damaged: names of files of these cycles to make again.
     """
@@ -146,7 +154,7 @@ def run_trial(
             resume.check_recorded(path, lines[cycle - 1], compared, digest)
             progress = None
         else:
-            manifest.enter(study.workdir, manifest.of_place(study.workdir, trial, cycle))
+            kept.enter(manifest.of_place(study.workdir, trial, cycle))
             clock.lap("record")
             training = validation.trained_on(pools, holdout)
             measured: files.Record = {}
@@ -172,6 +180,7 @@ def run_trial(
             }
             history.append(with_doubts(study, directory.plain(line), training[-1], selected))
             record(study, history, selected, clock)
+            kept.enter()
             monitor.cycle_done(history[-1])
             refresh()
         if history[cycle - 1].get("stopped"):

@@ -1,6 +1,7 @@
-"""Shows a run while it goes on: a progress bar or log lines, TensorBoard files; notes signals to stop."""
+"""Shows a run while it goes on: progress bar or log lines, TensorBoard, a tracker; notes signals to stop."""
 
 import contextlib
+import functools
 import os
 import signal
 import stat
@@ -14,7 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from aljax.errors import NonFiniteError
+from aljax.experiment import trackers
 from aljax.experiment.tensorboard import Curves
+from aljax.experiment.trackers import Tracker
 from aljax.records.files import Record
 from aljax.records.places import shortened
 from aljax.training.step import EpochMetrics
@@ -33,10 +36,11 @@ class Monitor:
         plan: Sequence[tuple[int, int]],
         workdir: Path,
         bar: Progress,
+        track: Callable[[int], Tracker],
     ):
         self.stop_requested = 0  # the number of the signal that asked for it
         self.listener: Callable[[float], None] = lambda share: None  # hears the share of a training
-        self._steps_of = steps_of
+        self._steps_of = functools.cache(steps_of)
         self._plan = plan
         self._workdir = workdir
         self._bar = bar
@@ -45,7 +49,9 @@ class Monitor:
         self._done = 0
         self._started: tuple[float, int] | None = None
         self._curves: dict[int, Curves] = {}
-        self._epochs: dict[tuple[int, int], int] = {}  # of each trial and cycle that is complete
+        self._track = track
+        self._trackers: dict[int, Tracker] = {}
+        self._epochs: dict[int, dict[int, int]] = {}  # of each trial, of its complete cycles
 
     def skip(self, lines: Sequence[Record]) -> None:
         """Counts cycles as done that were recorded before."""
@@ -86,6 +92,7 @@ class Monitor:
         curves = self._curves_of(line["trial"], step)
         curves.add(step, {f"cycle/{name}": line[name] for name in CYCLE_CURVES if line[name] is not None})
         curves.flush()
+        self._tracker_of(line["trial"]).add(line["cycle"], trackers.numbers(line))
         accuracy = "unknown" if line["accuracy"] is None else f"{100 * line['accuracy']:.1f} %"
         text = (
             f"trial {line['trial']}, cycle {line['cycle']}: {line['labeled']} labeled, "
@@ -101,27 +108,36 @@ class Monitor:
 
     def _count(self, line: Record) -> None:
         self._done += self._steps_of(line["cycle"])
-        self._epochs[line["trial"], line["cycle"]] = line.get("epochs") or 0
+        self._epochs.setdefault(line["trial"], {})[line["cycle"]] = line.get("epochs") or 0
         if line.get("stopped"):
             self._plan = shortened(self._plan, [line])
         self._bar.update(self._cycles, completed=self._done, total=self._total())
 
     def close(self) -> None:
-        """Writes out what TensorBoard files still lack."""
+        """Writes out what TensorBoard files still lack, and ends what a tracker follows."""
         for curves in self._curves.values():
             curves.close()
+        for tracker in self._trackers.values():
+            tracker.close()
 
     def _total(self) -> int:
         return sum(self._steps_of(cycle) for _, cycle in self._plan)
 
     def _epochs_before(self, trial: int, cycle: int) -> int:
         """Counts a trial's epochs in the cycles before `cycle`: the place of its points in the curves."""
-        return sum(epochs for (of, number), epochs in self._epochs.items() if of == trial and number < cycle)
+        return sum(epochs for number, epochs in self._epochs.get(trial, {}).items() if number < cycle)
 
     def _curves_of(self, trial: int, step: int) -> Curves:
         if trial not in self._curves:
             self._curves[trial] = Curves(self._workdir / "tensorboard" / f"trial-{trial:02d}", step)
         return self._curves[trial]
+
+    def _tracker_of(self, trial: int) -> Tracker:
+        if trial not in self._trackers:
+            for before in self._trackers.values():
+                before.close()
+            self._trackers = {trial: self._track(trial)}
+        return self._trackers[trial]
 
     def _time_left(self) -> str:
         now = time.monotonic()
@@ -139,6 +155,7 @@ def monitoring(
     plan: Sequence[tuple[int, int]],
     lines: Sequence[Record],
     workdir: Path,
+    track: Callable[[int], Tracker] = trackers.untracked,
 ) -> Iterator[Monitor]:
     """Follows the run of a plan, some lines of which are recorded already.
 
@@ -147,6 +164,7 @@ def monitoring(
       plan: every (trial, cycle).
       lines: the records so far.
       workdir: the run directory, for TensorBoard files.
+      track: begins to track a trial, when its first cycle is complete.
     """
     console = Console(stderr=True)
     columns = (
@@ -156,7 +174,7 @@ def monitoring(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        monitor = Monitor(steps_of, plan, workdir, bar)
+        monitor = Monitor(steps_of, plan, workdir, bar, track)
         monitor.skip(lines)
         with _signals_noted(monitor):
             try:

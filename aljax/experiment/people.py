@@ -10,7 +10,7 @@ corrected: an image is known by its file's name and content (see `collection`).
 """
 
 import contextlib
-import os
+import math
 import shutil
 import signal
 import threading
@@ -19,15 +19,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
 from aljax import agreement, metrics, oracles
-from aljax.config import check, flatten
+from aljax.config import check, flatten, images_in
 from aljax.data import dataset as data
-from aljax.errors import Interrupted, InvalidInputError
-from aljax.experiment import collection, loop, questions, roles, saved
+from aljax.errors import Interrupted, InvalidInputError, NonFiniteError
+from aljax.experiment import collection, inputs, loop, questions, roles, saved, trackers
 from aljax.experiment.collection import Known
 from aljax.experiment.fit import fit
 from aljax.experiment.loop import Clock
@@ -63,8 +62,15 @@ from aljax.strategies import registry
 
 # Fields that may change when a run goes on.
 FREE = (
-    *("cycles", "budget", "oracle", "page.port", "devices", "checkpoint_minutes"),
-    *("dataset.data_dir", "dataset.labels", "dataset.class_names", "dataset.skip_unreadable"),
+    *("cycles", "budget", "oracle", "page.port", "devices", "checkpoint_minutes", "tracker"),
+    *(
+        "dataset.data_dir",
+        "dataset.images_dir",
+        "dataset.labels",
+        "dataset.class_names",
+        "dataset.skip_unreadable",
+    ),
+    "dataset.cache",
 )
 
 
@@ -101,20 +107,22 @@ def run(config: Mapping[str, Any], workdir: str | Path, oracle: Oracle | None = 
     oracle = oracle or oracles.find(config["oracle"])
     devices = local_mesh(config)
     check_training(config)
+    trackers.check(config["tracker"])
     path = workdir / stored_config.NAME
     before = stored_config.flat(path) if path.exists() else {}
     with directory.opened(workdir, dict(config), environment(devices), FREE):
         lines = directory.completed(workdir, planned(config, workdir))
-        dataset = data.load(**config["dataset"], unknown=True)
+        dataset = inputs.load(config, workdir, unknown=True)
         check_files(config, dataset)
         study = assembled(config, workdir, devices, dataset)
         judges = judges_of(study, dataset)
         take_stock(study, dataset, judges, before, len(lines) + 1)
-        with monitoring(partial(steps_of, study), places.plan(config), lines, workdir) as monitor:
+        track = partial(trackers.begin, config, workdir)
+        with monitoring(partial(steps_of, study), places.plan(config), lines, workdir, track) as monitor:
             world = World(study, dataset, judges, monitor)
             if len(lines) < config["cycles"]:
                 manifest.begin(workdir)
-                manifest.enter(workdir, [stored_config.NAME])
+                manifest.enter(workdir, manifest.lasting(workdir))
                 with oracle(setting_of(study)) as session:
                     run_cycles(world, lines, session)
                 make.report(workdir, anew=True)
@@ -216,7 +224,7 @@ def setting_of(study: Study) -> Setting:
     config = study.config
     return Setting(
         workdir=study.workdir,
-        images=Path(os.path.expanduser(config["dataset"]["data_dir"])),
+        images=images_in(config["dataset"]),
         class_names=study.class_names,
         port=config["page"]["port"],
         strategy=roles.names_of(config, cycle=2)[roles.acquired(config, cycle=2)],
@@ -228,7 +236,8 @@ def check_files(config: Mapping[str, Any], dataset: data.Dataset) -> None:
     if not dataset.train.files:
         raise InvalidInputError(
             f"config.dataset.source={config['dataset']['source']!r}: accepted with "
-            f"config.oracle={config['oracle']!r}: 'unlabeled', a folder of images"
+            f"config.oracle={config['oracle']!r}: 'unlabeled', a folder of images, or 'embeddings' with "
+            "config.dataset.images_dir"
         )
 
 
@@ -279,10 +288,10 @@ def known_now(world: World) -> Known:
 
 
 @contextlib.contextmanager
-def interruptible(monitor: Monitor) -> Iterator[None]:
+def interruptible(monitor: Monitor | None = None) -> Iterator[None]:
     """Lets SIGINT and SIGTERM end the waiting for answers at once."""
     message = "stopped while questions were asked; answers are kept, and the same command goes on"
-    if monitor.stop_requested:
+    if monitor and monitor.stop_requested:
         raise Interrupted(monitor.stop_requested, message)
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -309,7 +318,15 @@ def trained(world: World, known: Known, cycle: int, part: str = "") -> checkpoin
         train_set=study.train_set._replace(labels=questions.labels_of(study, known)),
         identity=identity_of(world, known),
     )
-    return fit(study, [pool.Pool(len(images.ids), known.trained)] * cycle, 0, world.monitor, part=part)
+    pools = [pool.Pool(len(images.ids), known.trained)] * cycle
+    return fit(study, pools, 0, world.monitor, part=part, accept=partial(accept, world, known, cycle))
+
+
+def accept(world: World, known: Known, cycle: int, progress: checkpoints.Progress) -> None:
+    """Raises NonFiniteError if the loss of a model on the images that judge it is not finite."""
+    loss = evaluate(world, known, progress)["test_loss"]
+    if loss is not None and not math.isfinite(loss):
+        raise NonFiniteError(f"cycle {cycle}: test_loss is {loss}")
 
 
 def forget(workdir: Path, part: str) -> None:
@@ -359,10 +376,8 @@ def with_doubts(world: World, line: files.Record, known: Known, selected: Select
         return line
     study, tested = world.study, world.dataset.test.labels
     study = study._replace(
-        train_set=study.train_set._replace(labels=jnp.asarray(known.labels)),
-        test_set=study.test_set._replace(
-            labels=jnp.asarray(tested if len(tested) else known.labels[known.tested])
-        ),
+        train_set=study.train_set._replace(labels=known.labels),
+        test_set=study.test_set._replace(labels=tested if len(tested) else known.labels[known.tested]),
     )
     return loop.with_doubts(study, line, pool.Pool(len(study.ids), known.trained), selected)
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from absl import logging
 
@@ -107,10 +106,9 @@ def named_by(config: Mapping[str, Any], cycle: int, by_chance: bool) -> dict[str
     return dict.fromkeys(names, "random") if by_chance else names
 
 
-def labels_of(study: Study, known: Known) -> jax.Array:
-    """Returns the labels of the images on the devices, 0 for those that are unknown."""
-    labels = np.pad(np.maximum(known.labels, 0), (0, capacity(study) - len(known.labels)))
-    return jax.device_put(labels, mesh.everywhere(study.mesh))
+def labels_of(study: Study, known: Known) -> np.ndarray:
+    """Returns the labels of the images and of the room behind them, 0 for those that are unknown."""
+    return np.pad(np.maximum(known.labels, 0), (0, capacity(study) - len(known.labels)))
 
 
 def guesses(study: Study, progress: Progress | None, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -123,16 +121,15 @@ def guesses(study: Study, progress: Progress | None, rows: np.ndarray) -> tuple[
 
 def predicted(study: Study, progress: Progress, rows: np.ndarray) -> np.ndarray:
     """Returns the log-probabilities of images, [n, K]; compiled once for all `rows` [n]."""
-    log_probs = log_probs_of(
+    return log_probs_of(
         progress.state,
         study.train_set,
-        np.pad(rows, (0, capacity(study) - len(rows))),
-        np.int32(len(rows)),
+        rows,
+        capacity(study),
         networks=study.networks,
         chunk=chunk(study),
         sharding=mesh.spread(study.mesh),
     )
-    return np.asarray(log_probs)[: len(rows)]
 
 
 def batch_of(images: Split, selected: Selections, strategy: str, cycle: int) -> Batch:

@@ -6,24 +6,27 @@ Each labeled image is judged by a model that was trained on the others. Source: 
 Shapes: n labeled images, K classes.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from aljax.data import dataset as data
+from aljax.config import images_in
 from aljax.errors import InvalidInputError
-from aljax.experiment import collection, people, questions, validation
+from aljax.experiment import collection, inputs, people, questions, validation
 from aljax.experiment.monitor import monitoring
 from aljax.experiment.study import assembled, environment, key_of, local_mesh, steps_of
-from aljax.oracles import Question
-from aljax.records import directory, journal, stored_config
+from aljax.oracles import Batch, Progress, Question, Setting
+from aljax.oracles.page import page
+from aljax.records import directory, journal, reader, stored_config
+from aljax.report import people as reported
 
 FOLDS = 5
 
 
-def doubted(workdir: Path) -> list[tuple[Question, str]]:
-    """Returns the questions whose answer models contradict, and the answer; the surest contradiction first.
+def doubted(workdir: Path) -> list[Question]:
+    """Returns the questions whose answer models contradict, the surest contradiction first.
 
     The guess of a question and its score are those of a model that has not seen the answer; the score is by
     how much more probable it finds its guess.
@@ -34,7 +37,7 @@ def doubted(workdir: Path) -> list[tuple[Question, str]]:
     config = stored_config.checked(workdir / stored_config.NAME)
     devices = local_mesh(config)
     with directory.opened(workdir, config, environment(devices), people.FREE):
-        dataset = data.load(**config["dataset"], unknown=True)
+        dataset = inputs.load(config, workdir, unknown=True)
         people.check_files(config, dataset)
         study = assembled(config, workdir, devices, dataset)
         images = dataset.train
@@ -70,6 +73,33 @@ def doubted(workdir: Path) -> list[tuple[Question, str]]:
             guess=study.class_names[guess],
             probability=float(shares[place, guess]),
             reason="review",
+            answer=study.class_names[answers[place]],
         )
-        found.append((question, study.class_names[answers[place]]))
+        found.append(question)
     return found
+
+
+def ask_again(workdir: Path, questions: Sequence[Question]) -> int:
+    """Asks about images again, on a page; returns how many now have another label.
+
+    The answers stand in the journal with the number after the last cycle's.
+
+    Raises:
+      InvalidInputError: if a run is at work in the directory.
+      Interrupted: after SIGINT or SIGTERM; answers are kept.
+    """
+    config = stored_config.checked(workdir / stored_config.NAME)
+    before = journal.read(workdir)
+    cycle = max(one.cycle for one in before) + 1
+    names = reported.class_names(reader.load(workdir), reported.load(workdir))
+    setting = Setting(workdir, images_in(config["dataset"]), tuple(names), config["page"]["port"], "review")
+    with (
+        directory.opened(workdir, config, environment(local_mesh(config)), people.FREE),
+        page(setting) as session,
+        people.interruptible(),
+    ):
+        session.report(Progress("asking", cycle, len(journal.standing(before)), None, None))
+        session.ask(Batch(cycle, tuple(questions)))
+        session.report(Progress("finished", cycle, len(journal.standing(before)), None, None))
+    stands = journal.standing(journal.read(workdir))
+    return sum(stands[one.file].label != one.answer for one in questions)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +13,15 @@ import numpy as np
 from flax import traverse_util
 
 from aljax import models
+from aljax.config import embedded
 from aljax.data import images
-from aljax.data.sources import unlabeled
+from aljax.data.sources import embeddings, unlabeled
 from aljax.data.sources.base import LeftOut, Request
 from aljax.data.sources.folder import complaint
 from aljax.errors import InvalidInputError, first_line
+from aljax.experiment import inputs
 from aljax.experiment.study import Study
-from aljax.records import arrays, chosen, files
+from aljax.records import arrays, chosen, files, stored_config
 from aljax.records.checkpoints import Progress
 from aljax.training import ensemble
 from aljax.training.augment import standardize
@@ -36,7 +38,7 @@ class Model(NamedTuple):
     variables: Any
     mean: np.ndarray  # [C], in units of 0..255
     std: np.ndarray  # [C]
-    request: Request  # how images are read
+    request: Request  # how images are read, or embedded
 
     def predict(self, paths: Iterable[str | Path]) -> np.ndarray:
         """Returns the probability of each class for image files, [n, K]; see `predict`."""
@@ -60,6 +62,9 @@ def save(study: Study, progress: Progress, identity: str) -> None:
         "class_names": study.class_names,
         "model": {**config["model"], "dtype": "float32"},
         "dataset": {name: config["dataset"][name] for name in ("image_size", "channels", "background")},
+        "embedded": embedded(config["dataset"]),
+        "encoder": config["dataset"]["encoder"],
+        "encoder_sha256": stored_config.load(study.workdir / stored_config.NAME).get("encoder_sha256", ""),
     }
     content = {
         "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
@@ -82,7 +87,7 @@ def load(workdir: str | Path) -> Model:
     """Loads the model of a run directory.
 
     Raises:
-      InvalidInputError: if there is none yet, or it is damaged.
+      InvalidInputError: if there is none yet, or it is damaged, or its encoder is not as it was.
     """
     path = Path(os.path.expanduser(workdir)) / NAME
     if not path.exists():
@@ -95,14 +100,21 @@ def load(workdir: str | Path) -> Model:
         request = Request("", **about["dataset"])
         class_names = tuple(about["class_names"])
         mean, std = stored["mean"], stored["std"]
-        shape = (request.image_size, request.image_size, request.channels)
+        size, encoder = request.image_size, about.get("encoder", "")
+        given = about.get("embedded", False)
+        dtype = np.float32 if given else np.uint8
+        shape = mean.shape if given else (size, size, request.channels)
         settings = {**about["model"], "dtype": jnp.dtype(about["model"]["dtype"])}
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(f"{path}: damaged ({error}); accepted: the file that aljax wrote") from error
+    if encoder:
+        request = request._replace(reader=inputs.reader(path, encoder, size, about["encoder_sha256"]))
+    elif given:
+        request = request._replace(reader=_refused)
     network = models.build(len(class_names), settings, shape)
     variables = traverse_util.unflatten_dict(flat, sep="/")
     try:
-        jax.eval_shape(partial(_forward, network), variables, np.zeros((1, *shape), np.uint8), mean, std)
+        jax.eval_shape(partial(_forward, network), variables, np.zeros((1, *shape), dtype), mean, std)
     except Exception as error:  # of weights that are not the network's, almost any kind
         raise InvalidInputError(
             f"{path}: damaged ({first_line(error)}); accepted: the file that aljax wrote"
@@ -142,22 +154,46 @@ def table(model: Model, folder: Path) -> tuple[bytes, int, list[LeftOut]]:
     unreadable = [LeftOut(ids[place], f"unreadable: {reason}") for place, reason in reasons.items()]
     if len(unreadable) == len(ids):
         raise InvalidInputError(complaint(folder, unreadable, 0).partition(", or config.")[0])
-    shares = probabilities(model, pixels)
+    kept = [place for place in range(len(ids)) if place not in reasons]
+    content = _table(model, [ids[place] for place in kept], probabilities(model, pixels)[kept])
+    return content, len(kept), [*unreadable, *left_out]
+
+
+def table_of_embeddings(model: Model, path: Path) -> tuple[bytes, int, list[LeftOut]]:
+    """Predicts every row of a file of embeddings, on which the model was trained; returns as `table`.
+
+    Raises:
+      InvalidInputError: if the file cannot be used, or its embeddings have another size.
+    """
+    ids, features = embeddings.features_of(path)
+    if features.shape[1:] != model.mean.shape:
+        raise InvalidInputError(
+            f"{path}: its features have {features.shape[1]} values; accepted: {len(model.mean)}, as the model"
+        )
+    return _table(model, ids, probabilities(model, features)), len(ids), []
+
+
+def _table(model: Model, ids: Sequence[str], shares: np.ndarray) -> bytes:
+    """Returns a CSV file with a row for each image: its name, class and probabilities [n, K]."""
     rows = [
         (file, model.class_names[row.argmax()], f"{row.max():.6f}", *(f"{share:.6f}" for share in row))
-        for place, (file, row) in enumerate(zip(paths, shares, strict=True))
-        if place not in reasons
+        for file, row in zip(ids, shares, strict=True)
     ]
-    header = ["file", "label", "probability", *model.class_names]
-    return chosen.table(header, rows), len(rows), [*unreadable, *left_out]
+    return chosen.table(["file", "label", "probability", *model.class_names], rows)
+
+
+def _refused(paths: Sequence[str], request: Request, title: str) -> NoReturn:
+    raise InvalidInputError(
+        f"{paths[0] if paths else 'images'}: accepted: a file of embeddings, as the model was trained on"
+    )
 
 
 def probabilities(model: Model, pixels: np.ndarray) -> np.ndarray:
-    """Returns the probability of each class for images [n, S, S, C] uint8, [n, K]."""
+    """Returns the probability of each class for images [n, S, S, C] uint8, or embeddings [n, D], [n, K]."""
     found = [np.empty((0, len(model.class_names)), np.float32)]
     for start in range(0, len(pixels), BATCH):
-        some = pixels[start : start + BATCH]
-        padded = np.pad(some, ((0, BATCH - len(some)), *[(0, 0)] * 3))
+        some = np.asarray(pixels[start : start + BATCH])
+        padded = np.pad(some, ((0, BATCH - len(some)), *[(0, 0)] * (some.ndim - 1)))
         found.append(
             np.asarray(_forward(model.network, model.variables, padded, model.mean, model.std))[: len(some)]
         )

@@ -12,7 +12,8 @@ from typing import Any
 
 from aljax.errors import InvalidInputError
 from aljax.experiment import export, loop
-from aljax.records import files, stored_config, summary
+from aljax.experiment.study import environment, local_mesh
+from aljax.records import directory, embeddings, files, stored_config, summary
 from aljax.records.summary import Spread
 from aljax.report import make
 
@@ -50,6 +51,7 @@ def simulate(workdir: Path, trials: int) -> tuple[dict[str, Spread], Path]:
     for name in dict.fromkeys((config["uncertainty"], config["diversity"], "random")):
         planned = plan(config, name, folder / "labels.csv", count, trials)
         runs[name] = folder / name.replace("/", "-").replace(":", "-")
+        begin(workdir, planned, runs[name])
         loop.run(planned, runs[name])
     page = make.side_by_side(list(runs.values()), folder / "comparison.html")
     areas = {
@@ -57,6 +59,14 @@ def simulate(workdir: Path, trials: int) -> tuple[dict[str, Spread], Path]:
         for name, path in runs.items()
     }
     return areas, page
+
+
+def begin(workdir: Path, planned: Mapping[str, Any], run: Path) -> None:
+    """Begins a run that replays another with its embeddings, so that they are not computed again."""
+    if not (held := workdir / embeddings.NAME).exists() or (run / embeddings.NAME).exists():
+        return
+    with directory.opened(run, dict(planned), environment(local_mesh(planned))):
+        files.write(run / embeddings.NAME, files.read(held))
 
 
 def plan(config: Mapping[str, Any], acquire: str, labels: Path, count: int, trials: int) -> dict[str, Any]:

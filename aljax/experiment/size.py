@@ -26,7 +26,7 @@ class Size(NamedTuple):
 
     steps: int  # of the optimizer, in all trials and trainings
     weights: int  # bytes of the states of all models
-    images: int  # bytes of the data set, and of the room for images that are made
+    images: int  # bytes of the images that are on a device, labeled or in a sub-pool
     memory: int  # bytes that there are, of a device or, for a CPU, of the machine
 
 
@@ -45,7 +45,7 @@ def of(
       config: its config.
       networks, recipe: what is trained, and how.
       devices: what they are trained on.
-      images: how many are held, of training and test.
+      images: how many are on a device at once.
       shape: of an image.
       item: bytes of each of its values.
     """
@@ -74,7 +74,7 @@ def described(size: Size, config: Mapping[str, Any]) -> str:
     images = size.steps * config["train"]["batch_size"]
     return (
         f"{config['trials']} x {config['cycles']} cycles, at most {size.steps:,} steps or {images:,} images; "
-        f"data and weights take {_gigabytes(size.images + size.weights)} of {_gigabytes(size.memory)}, "
+        f"images and weights take {_gigabytes(size.images + size.weights)} of {_gigabytes(size.memory)}, "
         "training takes more"
     )
 

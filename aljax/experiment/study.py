@@ -3,7 +3,7 @@
 import hashlib
 import importlib.metadata
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +15,10 @@ from jax.sharding import Mesh
 
 import aljax
 from aljax import models, registry
-from aljax.config import check_fits, labeled_after
+from aljax.config import check_fits, embedded, labeled_after
 from aljax.data import dataset as data
 from aljax.errors import InvalidInputError
-from aljax.experiment import roles, size
+from aljax.experiment import embed, inputs, roles, size
 from aljax.records import chosen, manifest
 from aljax.records import directory as records
 from aljax.records.files import Record
@@ -26,7 +26,8 @@ from aljax.runtime import mesh
 from aljax.strategies import registry as strategies
 from aljax.training import optimizers, schedules
 from aljax.training import recipe as recipes
-from aljax.training.step import Examples, Networks
+from aljax.training.feed import Images
+from aljax.training.step import Networks
 
 BLOCK = 256  # where people label, the images' number is rounded up to it: few more compile nothing anew
 
@@ -39,28 +40,28 @@ class Study(NamedTuple):
     networks: Networks
     recipe: recipes.Recipe
     mesh: Mesh
-    train_set: Examples  # followed by room, for images that are made or are added by people
-    test_set: Examples
+    train_set: Images  # on the host, in memory or mapped; room follows, for what is made or added
+    test_set: Images
     key: jax.Array
-    ids: tuple[str, ...]  # of the N images of the train split
+    ids: Sequence[str]  # of the N images of the train split
     class_names: tuple[str, ...]
     identity: str  # of the config and the data, by which checkpoints know their run
 
 
 def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
-    """Loads the data set and puts it on the devices.
+    """Loads the data set, which stays on the host.
 
     Raises:
       InvalidInputError: if the data, or a user's own code, cannot be used or is not as it was.
     """
-    dataset = data.load(**config["dataset"])
+    dataset = inputs.load(config, workdir)
     check_fits(config, len(dataset.train.labels))
     records.check_same(workdir, "data_sha256", data.digest(dataset))
     return assembled(config, workdir, devices, dataset)
 
 
 def assembled(config: Mapping[str, Any], workdir: Path, devices: Mesh, dataset: data.Dataset) -> Study:
-    """Puts a data set on the devices, and builds the networks for it.
+    """Builds the networks for a data set, which stays on the host.
 
     Raises:
       InvalidInputError: if a user's own code cannot be used or is not as it was.
@@ -73,9 +74,11 @@ def assembled(config: Mapping[str, Any], workdir: Path, devices: Mesh, dataset: 
     if dataset.left_out:
         left_out = chosen.table(["file", "reason"], dataset.left_out)
         manifest.replace(workdir, {"left_out.csv": left_out})
-    mean, std = data.channel_statistics(dataset.train.images)
-    more = room(config) if config["oracle"] == "dataset" else -len(dataset.train.ids) % BLOCK
-    image_shape = dataset.train.images.shape[1:]
+    mean, std = data.statistics(dataset)
+    images, labels = dataset.train.images, dataset.train.labels
+    made = room(config)
+    added = made if config["oracle"] == "dataset" else -len(labels) % BLOCK
+    image_shape = images.shape[1:]
     dtype = config["model"]["dtype"]
     if dtype == "auto":
         dtype = "float32" if devices.devices.flat[0].platform == "cpu" else "bfloat16"
@@ -83,17 +86,13 @@ def assembled(config: Mapping[str, Any], workdir: Path, devices: Mesh, dataset: 
     backbone = models.build(len(dataset.class_names), model, image_shape)
     networks = Networks(backbone, models.LossPredictor(initialization=model["initialization"]))
     recipe = recipes.from_config(config["train"])
-    count = len(dataset.train.labels) + more + len(dataset.test.labels)
-    planned = size.of(config, networks, recipe, devices, count, image_shape, dataset.train.images.itemsize)
+    most = labeled_after(config, config["cycles"]) if config["oracle"] == "dataset" else len(labels)
+    count = most + min(config["subset_size"], len(labels))
+    planned = size.of(config, networks, recipe, devices, count, image_shape, images.dtype.itemsize)
     size.check(planned)
     logging.info("%s", size.described(planned, config))
-    train_set, test_set = (
-        Examples(*jax.device_put((images, labels, mean, std), mesh.everywhere(devices)))
-        for images, labels in (
-            (_padded(dataset.train.images, more), _padded(dataset.train.labels, more)),
-            (dataset.test.images, dataset.test.labels),
-        )
-    )
+    train_set = Images(_padded(images, made), _padded(labels, added), mean, std)
+    test_set = Images(dataset.test.images, dataset.test.labels, mean, std)
     return Study(
         config=config,
         workdir=workdir,
@@ -133,7 +132,7 @@ def room(config: Mapping[str, Any]) -> int:
     return (config["cycles"] - 1) * config["budget"] + config["subset_size"]
 
 
-def _padded(rows: np.ndarray, count: int) -> np.ndarray:
+def _padded(rows: Any, count: int) -> Any:
     return np.pad(rows, ((0, count), *[(0, 0)] * (rows.ndim - 1))) if count else rows
 
 
@@ -150,6 +149,17 @@ def capacity(study: Study) -> int:
     return labeled_after(study.config, study.config["cycles"])
 
 
+def places(study: Study, labeled: int) -> int:
+    """Counts the images that a training has room for on a device, if so many are labeled.
+
+    It is all that will ever be labeled, so that a training is compiled once; where people label, the next
+    power of two.
+    """
+    if study.config["oracle"] == "dataset":
+        return capacity(study)
+    return min(capacity(study), max(BLOCK, 1 << (labeled - 1).bit_length()))
+
+
 def steps_of(study: Study, cycle: int) -> int:
     """Counts the steps of a cycle's training, if none of its labeled images is held out."""
     return recipes.steps_of(study.recipe, labeled_after(study.config, cycle))
@@ -163,7 +173,9 @@ def chunk(study: Study) -> int:
 def local_mesh(config: Mapping[str, Any]) -> Mesh:
     """Returns the devices of this host that the config asks for."""
     batch_size, data_set = config["train"]["batch_size"], config["dataset"]
-    pixels = 1 if data_set["source"] == "embeddings" else data_set["image_size"] ** 2
+    pixels = 1 if embedded(data_set) else data_set["image_size"] ** 2
+    if data_set["encoder"]:
+        embed.spread()  # starts JAX with all cores, of which training may use fewer
     try:
         return mesh.local(config["devices"], batch_size, batch_size * pixels)
     except ValueError as error:

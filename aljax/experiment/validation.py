@@ -12,7 +12,7 @@ from aljax.experiment.study import Study, capacity, chunk, key_of
 from aljax.records.files import Record
 from aljax.runtime import mesh
 from aljax.scenarios import pool, stopping
-from aljax.training.predict import classes_of
+from aljax.training.predict import log_probs_of
 from aljax.training.step import TrainState
 
 
@@ -127,14 +127,13 @@ def hits(study: Study, state: TrainState, rows: np.ndarray) -> int:
 
 def predicted(study: Study, state: TrainState, rows: np.ndarray) -> np.ndarray:
     """Predicts the classes of images, [n] int32; compiled once for all `rows` [n]."""
-    size = max(capacity(study), study.config["subset_size"])
-    classes = classes_of(
+    log_probs = log_probs_of(
         state,
         study.train_set,
-        np.pad(rows, (0, size - len(rows))),
-        np.int32(len(rows)),
+        rows,
+        max(capacity(study), study.config["subset_size"]),
         networks=study.networks,
         chunk=chunk(study),
         sharding=mesh.spread(study.mesh),
     )
-    return np.asarray(classes, np.int32)[: len(rows)]
+    return log_probs.argmax(-1).astype(np.int32)

@@ -1,6 +1,7 @@
 """The view of a cycle's sub-pool: what its strategies need of the data and of the last model."""
 
 from collections.abc import Set
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +62,7 @@ def view_of(
         view = view._replace(given_labeled=_given(study, labeled))
     if state is None:
         return view
-    outputs = outputs_of(
+    outputs: dict[str, Any] = outputs_of(
         state,
         study.train_set,
         subset,
@@ -81,4 +82,4 @@ def view_of(
 
 def _given(study: Study, rows: np.ndarray) -> jax.Array:
     """Returns the embeddings of some images as they were given, [n, D] float32."""
-    return study.train_set.images[rows].astype(jnp.float32)
+    return jnp.asarray(study.train_set.images[rows], jnp.float32)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from aljax import registry
 from aljax.errors import InvalidInputError
-from aljax.models import linear, mlp, resnet18
+from aljax.models import airbench, linear, mlp, resnet18
 from aljax.models.loss_predictor import LossPredictor
 from aljax.models.resnet18 import ResNet18
 
@@ -22,6 +22,7 @@ __all__ = ["NETWORKS", "LossPredictor", "ResNet18", "build", "find"]
 
 NETWORKS: dict[str, Callable[[int, Mapping[str, Any]], nn.Module]] = {
     "resnet18": resnet18.build,
+    "airbench": airbench.build,
     "linear": linear.build,
     "mlp": mlp.build,
 }

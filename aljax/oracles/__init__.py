@@ -13,11 +13,11 @@ ORACLES = {  # imported when they are used
 }
 
 
-def find(name: str) -> Oracle:
+def find(name: str, field: str = "config.oracle") -> Oracle:
     """Returns the oracle of a name, or a user's own of "path/to/file.py:function".
 
     Raises:
       InvalidInputError: if there is no such oracle.
     """
-    found = registry.find(name, ORACLES, "config.oracle", PARAMETERS, "dataset, ")
+    found = registry.find(name, ORACLES, field, PARAMETERS, "dataset, ")
     return registry.load(found, PARAMETERS) if isinstance(found, str) else found

@@ -22,6 +22,7 @@ class Question(NamedTuple):
     guess: str  # the class that the model thinks likeliest; "" without a model
     probability: float  # that the model gives its guess; 0 without a model
     reason: str  # the strategy that chose it; "random" of the share drawn to judge the model
+    answer: str = ""  # the class that it has, where it is asked about again
 
 
 class Batch(NamedTuple):

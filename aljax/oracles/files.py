@@ -136,11 +136,11 @@ def _cycle(path: Path) -> int:
     return int(path.stem.removeprefix("cycle-"))
 
 
-def write_review(workdir: Path, doubted: Sequence[tuple[Question, str]]) -> Path:
+def write_review(workdir: Path, doubted: Sequence[Question]) -> Path:
     """Writes answers to be looked at again, each in the cell where it can be corrected; returns the path."""
     path = workdir / FOLDER / REVIEW
-    files.write(path, chosen.table(HEADER, [(*_shown(question), label) for question, label in doubted]))
-    _remember(workdir, {**read_before(workdir), REVIEW: {one.file: [label] for one, label in doubted}})
+    files.write(path, chosen.table(HEADER, [(*_shown(one), one.answer) for one in doubted]))
+    _remember(workdir, {**read_before(workdir), REVIEW: {one.file: [one.answer] for one in doubted}})
     return path
 
 

@@ -54,10 +54,10 @@ def geometry(features: np.ndarray, centers: np.ndarray) -> Geometry:
       features: of the sub-pool, [M, D].
       centers: features of the labeled images, [n, D], n at least 1.
     """
-    from sklearn.metrics import pairwise_distances_argmin_min
+    from aljax.ops.distances import nearest_on_host  # which imports JAX, and what reads a run does without
 
-    features, centers = (np.asarray(x, np.float32) for x in (features, centers))
-    return Geometry(features, pairwise_distances_argmin_min(features, centers)[1])
+    features = np.asarray(features, np.float32)
+    return Geometry(features, nearest_on_host(features, centers))
 
 
 def distances(space: Geometry, batches: Mapping[str, np.ndarray]) -> dict[str, dict[str, float | None]]:
@@ -72,7 +72,7 @@ def distances(space: Geometry, batches: Mapping[str, np.ndarray]) -> dict[str, d
       "pool" the mean over the sub-pool, which a random batch has on average. "radius": the largest
       distance in the sub-pool to the nearest labeled image, "before" any batch and after each.
     """
-    from sklearn.metrics import pairwise_distances_argmin_min
+    from aljax.ops.distances import nearest_on_host
 
     distance: dict[str, float | None] = {"pool": float(space.distance.mean())}
     radius: dict[str, float | None] = {"before": float(space.distance.max())}
@@ -81,7 +81,7 @@ def distances(space: Geometry, batches: Mapping[str, np.ndarray]) -> dict[str, d
             distance[name], radius[name] = None, radius["before"]
             continue
         distance[name] = float(space.distance[batch].mean())
-        to_batch = pairwise_distances_argmin_min(space.features, space.features[batch])[1]
+        to_batch = nearest_on_host(space.features, space.features[batch])
         radius[name] = float(np.minimum(space.distance, to_batch).max())
     return {"distance": distance, "radius": radius}
 
@@ -190,9 +190,11 @@ def gallery(
 def plane(features: np.ndarray) -> np.ndarray:
     """Projects features [M, D] on their first two principal components, [M, 2] float32."""
     from sklearn.decomposition import PCA
+    from threadpoolctl import threadpool_limits
 
     components = min(2, *features.shape)
-    with np.errstate(invalid="ignore"):  # where all features are the same
+    # One thread, as several wait for each other; all features may be the same.
+    with threadpool_limits(1), np.errstate(invalid="ignore"):
         found = PCA(components, svd_solver="covariance_eigh").fit_transform(features)
     return np.pad(found, ((0, 0), (0, 2 - components))).astype(np.float32)
 

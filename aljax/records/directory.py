@@ -13,7 +13,7 @@ from absl import logging
 
 from aljax.errors import InvalidInputError, RunError
 from aljax.records import lock, manifest, selections, stored_config
-from aljax.records.files import PARTIAL, Record, append, encoded, read_lines, write
+from aljax.records.files import PARTIAL, Record, append, encoded, read, read_lines, write
 from aljax.records.lines import CHECKSUM
 from aljax.records.lock import WRITABLE
 from aljax.records.places import Place, place_of, shortened
@@ -160,13 +160,19 @@ def put(path: Path, new: Record) -> None:
       RunError: as `record`; the file then holds what it held before.
     """
     lock.check_held(path.parent)
+    if _beginning(new) not in read(path):  # of thousands of lines, which it would take long to parse
+        append(path, new)
+        return
     lines, _ = read_lines(path)
     known = [place_of(line) for line in lines]
-    if (place := place_of(new)) in known:
-        lines[known.index(place)] = new
-        write(path, b"".join(map(encoded, lines)))
-    else:
-        append(path, new)
+    lines[known.index(place_of(new))] = new
+    write(path, b"".join(map(encoded, lines)))
+
+
+def _beginning(line: Record) -> bytes:
+    """Returns the bytes with which the line of a trial and cycle begins, in whatever file."""
+    trial, cycle = place_of(line)
+    return encoded({"trial": trial, "cycle": cycle}).partition(b'"sha256"')[0]
 
 
 def repaired(path: Path, checksum: str = CHECKSUM) -> list[Record]:

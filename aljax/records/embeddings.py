@@ -2,6 +2,8 @@
 
 An image is known by the SHA-256 of its file, a model by a text that names all that its values depend on.
 
+A run keeps those of its images in embeddings.npz.
+
 Shapes: n images, D values of an embedding.
 """
 
@@ -10,10 +12,12 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 
 from aljax.errors import InvalidInputError
 from aljax.records import arrays, files
 
+NAME = "embeddings.npz"  # in a run directory
 Known = dict[str, np.ndarray]  # embeddings, [D] float32, by the SHA-256 of the image's file
 
 
@@ -49,6 +53,25 @@ def known(out: Path, origin: str) -> Known:
     return found | of_output
 
 
+def held(workdir: Path, origin: str) -> Known:
+    """Loads the embeddings by a model that a run directory and its parts hold; what is damaged is told."""
+    out = workdir / NAME
+    try:
+        return known(out, origin)
+    except InvalidInputError as error:
+        logging.warning(
+            "%s: damaged, and made again (%s)", out, str(error).partition(" (")[2].partition(")")[0]
+        )
+    out.unlink()
+    return known(out, origin)
+
+
+def content(known: Known, origin: str) -> bytes:
+    """Returns the content of a file of embeddings that `known` and `held` read."""
+    stacked = {"sha256": np.array(list(known)), "features": np.stack(list(known.values()))}
+    return arrays.packed({**stacked, "origin": np.array(origin)})
+
+
 def keep(out: Path, part: Known, origin: str) -> None:
     """Writes a part of an output, under a name that its images give it.
 
@@ -56,8 +79,7 @@ def keep(out: Path, part: Known, origin: str) -> None:
       RunError: if it could not be written.
     """
     name = hashlib.sha256("".join(part).encode()).hexdigest()[:16]
-    content = {"sha256": np.array(list(part)), "features": np.stack(list(part.values()))}
-    files.write(parts_of(out) / f"{name}.npz", arrays.packed({**content, "origin": np.array(origin)}))
+    files.write(parts_of(out) / f"{name}.npz", content(part, origin))
 
 
 def _by_digest(held: dict[str, np.ndarray]) -> Known:

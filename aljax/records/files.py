@@ -1,16 +1,64 @@
-"""Durable file writes: atomic replacement (temporary file, fsync, rename), and appends with fsync."""
+"""Durable file writes: atomic replacement (temporary file, fsync, rename), and appends with fsync.
 
+Each fsync waits for the disk. Within `together` most writes leave that to `settle`, which waits for all of
+them at once: a process that is killed loses nothing of them, a power cut what was not settled.
+"""
+
+import contextlib
 import os
 import secrets
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from aljax.errors import InvalidInputError, RunError
 from aljax.records import kinds
 from aljax.records.lines import CHECKSUM, Record, decoded, encoded
 
-__all__ = ["PARTIAL", "Record", "append", "decoded", "encoded", "read", "read_lines", "write"]
+__all__ = [
+    *("PARTIAL", "Record", "append", "decoded", "encoded"),
+    *("read", "read_lines", "settle", "together", "write"),
+]
 
 PARTIAL = ".partial-"  # begins the name of a file that is not complete yet
+SYNCED_AT_ONCE = 16  # files whose fsync a file system turns into one write of its journal
+
+_unsettled: set[Path] | None = None  # files and folders, within `together`
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Lets writes wait for `settle`, which is also called at the end."""
+    global _unsettled
+    _unsettled = set()
+    try:
+        yield
+    finally:
+        try:
+            settle()
+        finally:
+            _unsettled = None
+
+
+def settle() -> None:
+    """Brings to the disk what was written since the last call within `together`.
+
+    Raises:
+      RunError: if that is not possible.
+    """
+    if not _unsettled:
+        return
+    waiting = sorted(_unsettled)
+    _unsettled.clear()
+    with ThreadPoolExecutor(SYNCED_AT_ONCE) as pool:
+        list(pool.map(_synced, waiting))
+
+
+def _synced(path: Path) -> None:
+    try:
+        _sync(path)
+    except OSError as error:
+        raise RunError(f"{path}: could not be written ({error.strerror})") from error
 
 
 def read_lines(path: Path, checksum: str = CHECKSUM) -> tuple[list[Record], int]:
@@ -51,6 +99,8 @@ def read(path: Path) -> bytes:
 def append(path: Path, *added: Record, checksum: str = CHECKSUM) -> None:
     """Appends records to a file that exists, a line each; they are on the disk when this returns.
 
+    But for those that wait for `settle`.
+
     Raises:
       RunError: if it could not be written; the file then holds what it held before.
     """
@@ -61,21 +111,24 @@ def append(path: Path, *added: Record, checksum: str = CHECKSUM) -> None:
             try:
                 if file.write(content) != len(content):
                     raise OSError(0, "no room left for whole lines")
-                os.fsync(file.fileno())
+                if _unsettled is None:
+                    os.fsync(file.fileno())
             except OSError:
                 file.truncate(before)
                 raise
-        _sync_folder(path.parent)
+        if _unsettled is not None:
+            _unsettled.add(path)
     except OSError as error:
         raise RunError(f"{path}: could not be written ({error.strerror})") from error
 
 
-def write(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all; it is on the disk when this returns.
+def write(path: Path, content: bytes, now: bool = False) -> None:
+    """Writes a file whole or not at all; it is on the disk when this returns, or (not `now`) once settled.
 
     Raises:
       RunError: if it could not be written; what stood there before stays.
     """
+    now = now or _unsettled is None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{PARTIAL}{secrets.token_hex(8)}")
@@ -83,18 +136,22 @@ def write(path: Path, content: bytes) -> None:
             with open(partial, "xb") as file:  # with the rights that the umask leaves
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                if now:
+                    os.fsync(file.fileno())
             os.replace(partial, path)
         except OSError:
             partial.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        if now:
+            _sync(path.parent)
+        elif _unsettled is not None:
+            _unsettled.update((path, path.parent))
     except OSError as error:
         raise RunError(f"{path}: could not be written ({error.strerror})") from error
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

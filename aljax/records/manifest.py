@@ -6,6 +6,7 @@ wrote, as soon as that is written; of a finished run it lists every file.
 """
 
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,14 +29,16 @@ FILES = (
     "images.csv",
     "changes.jsonl",
     "model.npz",
+    "embeddings.npz",
     "summary.csv",
     "summary.json",
     "pairs.csv",
     "report.html",
 )
 FOLDERS = ("selections", "chosen", "gallery", "figures", "checkpoints", "tensorboard")
-AFTERWARDS = ("labels.jsonl", "asked", "simulation")  # also written after the run: not listed
-LASTING = ("config.json", "left_out.csv")  # are written before the first cycle
+# Not listed, as they change, or as others write them.
+AFTERWARDS = ("labels.jsonl", "asked", "simulation", "embeddings.npz.parts", "wandb", "mlruns")
+LASTING = ("config.json", "left_out.csv", "embeddings.npz")  # are written before the first cycle
 OF_CYCLES = ("selections/", "chosen/", "gallery/")  # are written in each cycle, and can be made again
 OTHER = f"is not what {NAME} lists"
 SPENT = "checkpoints/"  # a finished run needs none of them: they may be deleted, but not changed
@@ -133,8 +136,10 @@ def put(workdir: Path, path: Path, content: bytes) -> None:
       InvalidInputError: if the manifest cannot be read.
       RunError: if the content is not what is listed (nothing is written then), or cannot be written.
     """
-    listed = load(workdir).files if exists(workdir) else {}
     name = path.relative_to(workdir).as_posix()
+    text = files.read(workdir / NAME) if exists(workdir) else b""
+    # Of thousands of files, whose list it takes long to parse, hardly any is written twice.
+    listed = load(workdir).files if json.dumps(name).encode() in text else {}
     if listed.get(name, digest := hashlib.sha256(content).hexdigest()) != digest:
         raise RunError(
             f"{path}: missing or damaged, and made again it is not what {NAME} lists; it was not written"
@@ -191,6 +196,11 @@ def wrong(workdir: Path) -> dict[str, str]:
     return found
 
 
+def lasting(workdir: Path) -> list[str]:
+    """Returns the names of the files that a run has written before its first cycle."""
+    return [name for name in LASTING if (workdir / name).exists()]
+
+
 def lasts(name: str) -> bool:
     """Tells whether a file, once written, stays as it is while its run goes on."""
     return name in LASTING or name.startswith(OF_CYCLES)
@@ -198,7 +208,9 @@ def lasts(name: str) -> bool:
 
 def remade(name: str, problem: str) -> bool:
     """Tells whether a run makes a file again that is missing or damaged."""
-    return name.startswith((*OF_CYCLES, "left_out.csv")) and not problem.startswith("is not listed")
+    return name.startswith((*OF_CYCLES, "left_out.csv", "embeddings.npz")) and not problem.startswith(
+        "is not listed"
+    )
 
 
 def of_place(workdir: Path, trial: int, cycle: int) -> list[str]:
@@ -237,7 +249,8 @@ def _change(workdir: Path, changes: Mapping[str, str | None]) -> None:
 
 def _save(workdir: Path, manifest: Manifest) -> None:
     listed = dict(sorted(manifest.files.items()))
-    files.write(workdir / NAME, files.encoded({"finished": manifest.finished, "files": listed}))
+    content = files.encoded({"finished": manifest.finished, "files": listed})
+    files.write(workdir / NAME, content, now=True)  # without which the run cannot go on
 
 
 def _digest(path: Path) -> str:

@@ -25,6 +25,7 @@ OF_A_PART = ("trials", "first_trial")
 # Digests of inputs that the config names without holding them.
 DIGESTS = {
     "data_sha256": "the data set",
+    "encoder_sha256": "the encoder, or its weights,",
     "strategies_sha256": "a strategy's file",
     "training_sha256": "the file of the network, optimizer or schedule",
 }

@@ -67,7 +67,13 @@ def pure_radius(points: np.ndarray, pseudo_labels: np.ndarray) -> float:
     return float(np.sort(reach)[len(points) - int(np.ceil(PURITY * len(points)))])
 
 
-def coverage(candidates: np.ndarray, labeled: np.ndarray, budget: int, radius: float) -> np.ndarray:
+def coverage(
+    candidates: np.ndarray,
+    labeled: np.ndarray,
+    budget: int,
+    radius: float,
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
     """Takes, one after the other, the candidate whose ball holds the most uncovered candidates.
 
     What lies in the ball of a labeled or a taken point is covered. Ties go to the lowest
@@ -78,6 +84,7 @@ def coverage(candidates: np.ndarray, labeled: np.ndarray, budget: int, radius: f
       labeled: [L, D].
       budget: from 1 to M.
       radius: of the balls, which are open; each holds its own center in any case.
+      weights: how many points each candidate counts for, not negative, [M] int. None: one.
 
     Returns:
       Positions of candidates in the order in which they were taken, [at most B] int32: it ends
@@ -89,14 +96,15 @@ def coverage(candidates: np.ndarray, labeled: np.ndarray, budget: int, radius: f
     uncovered = distances.nearest(candidates, labeled) >= radius
     balls = distances.balls(candidates, radius)
     degree = np.zeros(size, np.int64)
-    _count(balls, np.flatnonzero(uncovered), degree, 1)
+    weights = np.ones(size, np.int64) if weights is None else weights
+    _count(balls, np.flatnonzero(uncovered), degree, weights)
     chosen: list[int] = []
     while len(chosen) < budget and degree.max() > 0:
         best = int(degree.argmax())
         chosen.append(best)
         newly = np.unpackbits(balls[best], count=size).astype(bool) & uncovered
         uncovered &= ~newly
-        _count(balls, np.flatnonzero(newly), degree, -1)
+        _count(balls, np.flatnonzero(newly), degree, -weights)
     return np.array(chosen, np.int32)
 
 
@@ -121,8 +129,10 @@ def most_covering(
     return coverage(candidates, labeled, budget, radius), radius
 
 
-def _count(balls: np.ndarray, which: np.ndarray, degree: np.ndarray, step: int) -> None:
-    """Adds `step` to the degree of each point for each of `which` in its ball."""
+def _count(balls: np.ndarray, which: np.ndarray, degree: np.ndarray, weights: np.ndarray) -> None:
+    """Adds to the degree of each point the weights [P] of those of `which` in its ball."""
     for start in range(0, len(which), ROWS_AT_ONCE):
-        rows = balls[which[start : start + ROWS_AT_ONCE]]
-        degree += step * np.unpackbits(rows, axis=1, count=len(degree)).sum(axis=0, dtype=np.int64)
+        rows = which[start : start + ROWS_AT_ONCE]
+        inside = np.unpackbits(balls[rows], axis=1, count=len(degree)).astype(bool)
+        for weight in np.unique(weights[rows]):
+            degree += weight * inside[weights[rows] == weight].sum(axis=0, dtype=np.int64)

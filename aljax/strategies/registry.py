@@ -16,6 +16,7 @@ from typing import Any
 import jax
 
 from aljax import registry
+from aljax.config import embedded
 from aljax.errors import InvalidInputError, RunError
 from aljax.scoring import LOGARITHM, Scale
 from aljax.strategies.badge import badge
@@ -168,8 +169,11 @@ def _check_initial(config: Mapping[str, Any]) -> None:
         raise InvalidInputError(
             f"{field}: needs {', '.join(of_model)} of a model; accepted: {', '.join(others)}, or your own"
         )
-    if needed & {*GIVEN.values()} and config["dataset"]["source"] != "embeddings":
-        raise InvalidInputError(f"{field}: accepted: 'random', or with config.dataset.source='embeddings'")
+    if needed & {*GIVEN.values()} and not embedded(config["dataset"]):
+        raise InvalidInputError(
+            f"{field}: accepted: 'random', or with config.dataset.source='embeddings' or "
+            "config.dataset.encoder"
+        )
 
 
 def select(name: str, key: jax.Array, view: View, budget: int) -> Selection:

@@ -1,5 +1,8 @@
 """Predictions of trained networks: of a data set or a sub-pool, by one model or all of an ensemble.
 
+`predict` runs on images that are on the devices. The others take the data set on the host, and predict
+portions of it: while one is computed, the next is fetched.
+
 Shapes: N images in the dataset, K classes, D features, E models of an ensemble, M images of a sub-pool,
 L the most images ever labeled, S samples of dropout.
 """
@@ -10,12 +13,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from aljax.models.layers import pooled
 from aljax.training import dropout
 from aljax.training.augment import standardize
-from aljax.training.ensemble import first
+from aljax.training.ensemble import first, member
+from aljax.training.feed import Images, portions
 from aljax.training.step import Examples, Networks, TrainState
 
 OUTPUTS = ("log_probs", "predicted_loss", "features")  # [n, K], [n] and [n, D]
@@ -33,6 +38,7 @@ def predict(
     chunk: int,
     sharding: NamedSharding,
     key: jax.Array | None = None,
+    numbers: jax.Array | None = None,
 ) -> dict[str, jax.Array]:
     """Returns what the networks predict of many images, in evaluation mode and without augmentation.
 
@@ -47,6 +53,7 @@ def predict(
       chunk: images in one pass, a multiple of the number of devices.
       sharding: over which devices a chunk is spread.
       key: for `OF_DROPOUT`; each image has its own of it.
+      numbers: of the images, that their keys are drawn by, [N] int32; None: their indices.
 
     Returns:
       What is wanted, by name.
@@ -62,7 +69,7 @@ def predict(
         outputs = {}
         if OF_DROPOUT in wanted:
             assert key is not None
-            keys = jax.vmap(partial(jax.random.fold_in, key))(batch)
+            keys = jax.vmap(partial(jax.random.fold_in, key))(batch if numbers is None else numbers[batch])
             (logits, stages), outputs[OF_DROPOUT] = dropout.apply(networks.backbone, variables, images, keys)
         else:
             logits, stages = networks.backbone.apply(variables, images, train=False)
@@ -85,39 +92,90 @@ def predict(
     return jax.tree.map(lambda whole: whole[:size], outputs)
 
 
-@partial(jax.jit, static_argnames=("networks", "chunk", "sharding"))
+def predicted(
+    state: TrainState,
+    examples: Images,
+    rows: np.ndarray,
+    *,
+    networks: Networks,
+    wanted: Collection[str],
+    chunk: int,
+    sharding: NamedSharding,
+    key: jax.Array | None = None,
+    size: int | None = None,
+) -> dict[str, jax.Array]:
+    """Returns what `predict` does, of images on the host.
+
+    Args:
+      state: the trained state.
+      examples: the dataset, on the host.
+      rows: which images, [n].
+      networks, wanted, chunk, sharding, key: as in `predict`.
+      size: at least n; what is compiled for it serves all n up to it. None: n.
+
+    Returns:
+      What is wanted, by name, [size, ...] each; what follows the n rows is unspecified.
+    """
+    size = len(rows) if size is None else size
+    everywhere = NamedSharding(sharding.mesh, PartitionSpec())
+    options: Any = {"networks": networks, "wanted": tuple(sorted(wanted)), "chunk": chunk}
+    parts: list[dict[str, jax.Array]] = []
+    for portion, numbers, count in portions(examples, rows, size, chunk, everywhere):
+        jax.block_until_ready(parts[-1:])  # the next portion is there, and no third one
+        parts.append(of_portion(state, portion, numbers, count, key, sharding=sharding, **options))
+    return {name: _joined([part[name] for part in parts], size) for name in parts[0]}
+
+
+@partial(jax.jit, static_argnames=("networks", "wanted", "chunk", "sharding"))
+def of_portion(
+    state: TrainState,
+    portion: Examples,
+    numbers: jax.Array,
+    count: jax.Array,
+    key: jax.Array | None,
+    **options: Any,
+) -> dict[str, jax.Array]:
+    """Runs `predict` on the first `count` images of a portion [P], whose `numbers` [P] name their keys."""
+    return predict(state, portion, jnp.arange(len(numbers)), count, key=key, numbers=numbers, **options)
+
+
+def _joined(parts: list[jax.Array], size: int) -> jax.Array:
+    """Returns the parts as one array of `size` rows; zeros follow where they hold fewer."""
+    if len(parts) == 1 and len(parts[0]) == size:
+        return parts[0]
+    whole = jnp.concatenate(parts)[:size]
+    return jnp.pad(whole, ((0, size - len(whole)), *[(0, 0)] * (whole.ndim - 1)))
+
+
 def evaluate(
     state: TrainState,
-    examples: Examples,
+    examples: Images,
     *,
     networks: Networks,
     chunk: int,
     sharding: NamedSharding,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns accuracy in [0, 1], mean cross-entropy in nats and log-probabilities [N, K] of `examples`."""
-    size = examples.labels.shape[0]
-    log_probs = predict(
-        state,
-        examples,
-        jnp.arange(size),
-        jnp.int32(size),
-        networks=networks,
-        wanted=("log_probs",),
-        chunk=chunk,
-        sharding=sharding,
-    )["log_probs"]
-    correct = log_probs.argmax(-1) == examples.labels
-    picked = jnp.take_along_axis(log_probs, examples.labels[:, None], axis=-1)
-    return correct.mean(), -picked.mean(), log_probs
+    rows = np.arange(len(examples.labels))
+    options: Any = {"networks": networks, "chunk": chunk, "sharding": sharding}
+    log_probs = predicted(state, examples, rows, wanted=("log_probs",), **options)["log_probs"]
+    return *measured(log_probs, np.asarray(examples.labels)), log_probs
 
 
-@partial(jax.jit, static_argnames=("networks", "wanted", "chunk", "sharding"))
+@jax.jit
+def measured(log_probs: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns accuracy and mean cross-entropy of log-probabilities [N, K] against labels [N]."""
+    correct = log_probs.argmax(-1) == labels
+    picked = jnp.take_along_axis(log_probs, labels[:, None], axis=-1)
+    return correct.mean(), -picked.mean()
+
+
 def outputs_of(
     state: TrainState,
-    examples: Examples,
-    subset: jax.Array,
-    labeled: jax.Array,
-    num_labeled: jax.Array,
+    examples: Images,
+    subset: np.ndarray,
+    labeled: np.ndarray,
+    num_labeled: int,
     key: jax.Array | None = None,
     *,
     networks: Networks,
@@ -129,10 +187,10 @@ def outputs_of(
 
     Args:
       state: the ensemble, [E, ...].
-      examples: the dataset.
+      examples: the dataset, on the host.
       subset: indices of the sub-pool, [M] int32.
       labeled: indices of the labeled images, the first `num_labeled` of them valid, [L] int32.
-      num_labeled: a scalar.
+      num_labeled: a number.
       networks, chunk, sharding, key: as in `predict`.
       wanted: of "log_probs" [M, K], "predicted_loss" [M], "features" [M, D] and "dropout_classes"
         [M, S] of the first member, its "labeled_features" [L, D], and the "member_log_probs" [E, M, K]
@@ -142,46 +200,37 @@ def outputs_of(
       What is wanted, by name; nothing else is computed.
     """
     options: Any = {"networks": networks, "chunk": chunk, "sharding": sharding, "key": key}
-    size = subset.shape[0]
+    size = len(subset)
     of_subset = [name for name in (*OUTPUTS, OF_DROPOUT) if name in wanted]
     found = {}
     if "labeled_features" in wanted:
-        indices, count = jnp.concatenate([subset, labeled]), size + num_labeled
+        rows = np.concatenate([subset, labeled[:num_labeled]])
         asked = {*of_subset, "features"}
-        outputs = predict(first(state), examples, indices, count, wanted=asked, **options)
+        outputs = predicted(first(state), examples, rows, wanted=asked, size=size + len(labeled), **options)
         found = {name: outputs[name][:size] for name in of_subset}
         found["labeled_features"] = outputs["features"][size:]
     elif of_subset:
-        found = predict(first(state), examples, subset, size, wanted=of_subset, **options)
+        found = predicted(first(state), examples, subset, wanted=of_subset, **options)
     if "member_log_probs" in wanted:
-
-        def of_member(member: TrainState) -> jax.Array:
-            outputs = predict(member, examples, subset, size, wanted=("log_probs",), **options)
-            return outputs["log_probs"]
-
-        found["member_log_probs"] = jax.lax.map(of_member, state)
+        of_members = [
+            predicted(member(state, number), examples, subset, wanted=("log_probs",), **options)["log_probs"]
+            for number in range(len(jax.tree.leaves(state)[0]))
+        ]
+        found["member_log_probs"] = jnp.stack(of_members)
     return found
 
 
-@partial(jax.jit, static_argnames=("networks", "chunk", "sharding"))
 def log_probs_of(
-    state: TrainState,
-    examples: Examples,
-    indices: jax.Array,
-    count: jax.Array,
-    *,
-    networks: Networks,
-    chunk: int,
-    sharding: NamedSharding,
-) -> jax.Array:
-    """Returns the log-probabilities [n, K] of the first `count` of `indices` [n], by the first member."""
-    options: Any = {"networks": networks, "chunk": chunk, "sharding": sharding}
-    return predict(first(state), examples, indices, count, wanted=("log_probs",), **options)["log_probs"]
+    state: TrainState, examples: Images, rows: np.ndarray, size: int, **options: Any
+) -> np.ndarray:
+    """Returns the log-probabilities [n, K] of images by the first member of an ensemble.
 
-
-@partial(jax.jit, static_argnames=("networks", "chunk", "sharding"))
-def classes_of(
-    state: TrainState, examples: Examples, indices: jax.Array, count: jax.Array, **options: Any
-) -> jax.Array:
-    """Returns the likeliest classes [n] of the first `count` of `indices` [n]; see `log_probs_of`."""
-    return log_probs_of(state, examples, indices, count, **options).argmax(-1)
+    Args:
+      state: the ensemble, [E, ...].
+      examples: the dataset, on the host.
+      rows: which images, [n].
+      size: at least n; what is compiled for it serves all n up to it.
+      **options: networks, chunk and sharding, as in `predict`.
+    """
+    found = predicted(first(state), examples, rows, wanted=("log_probs",), size=size, **options)
+    return np.asarray(found["log_probs"])[: len(rows)]

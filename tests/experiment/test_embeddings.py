@@ -98,7 +98,7 @@ def test_in_the_given_space_core_set_covers_the_embeddings_themselves(finished, 
     from aljax import data
 
     features = data.load("embeddings", "clouds", image_size=8, channels=1, data_dir=str(clouds)).train.images
-    features = features.astype(np.float64)
+    features = np.asarray(features, np.float64)
     first = selections.load(selections.path_of(finished, 0, 1))
     second = selections.load(selections.path_of(finished, 0, 2))
     for chosen, batch in ((first, first.uncertainty[1:]), (second, second.diversity)):

@@ -46,7 +46,8 @@ def place(tmp_path, monkeypatch):
         paint(tmp_path / "OTHERS" / f"{number}.png", number)
     small = tiny(tmp_path / "network", **FIELDS)
     small = {name: value for name, value in small.items() if not name.startswith(("dataset.", "trials"))}
-    small["dataset.image_size"] = 8
+    small = {name: value for name, value in small.items() if not name.startswith("model.")}
+    small["dataset.image_size"] = 32  # of lite0, that the config asks for
 
     def overridden(config, given, original=command.overridden):
         config = original(config, given)

@@ -9,8 +9,8 @@ from PIL import Image
 
 import aljax
 from aljax import cli
-from aljax.errors import InvalidInputError
-from aljax.experiment import people, review
+from aljax.errors import InvalidInputError, RunError
+from aljax.experiment import embed, people, review
 from aljax.oracles import Question, Session, Waiting
 from aljax.oracles import files as by_files
 from aljax.oracles.dataset import answering
@@ -63,7 +63,10 @@ def config(network, tmp_path):
             "dataset__data_dir": str(tmp_path / "photos"),
             "dataset__class_names": CLASSES,
             "dataset__image_size": 8,
+            "dataset__encoder": "",
             "model__name": network,
+            "train__optimizer": "sgd",
+            "train__learning_rate": 0.05,
             "train__batch_size": 8,
             "train__min_steps": 20,
             "train__pad": 1,
@@ -320,7 +323,7 @@ def test_a_finished_run_does_nothing_but_take_in_corrections(config, truth, tmp_
     found = review.doubted(run)
     wrong, label = next(iter(labels_of(run).items()))
     other = next(name for name in CLASSES if name != label)
-    path = by_files.write_review(run, [*found, (question_of(run, wrong), label)])
+    path = by_files.write_review(run, [*found, question_of(run, wrong)._replace(answer=label)])
     path.write_text(f"{path.read_text().splitlines()[0]}\n{wrong},,,,,{other}\n")
     people.run(config(), run, answering(truth))
     assert labels_of(run)[wrong] == other
@@ -339,5 +342,160 @@ def test_a_wrong_answer_is_doubted(config, truth, tmp_path):
     first = next(one for one in journal.read(run) if one.file in labels_of(run))
     other = next(name for name in CLASSES if name != first.label)
     journal.append(run, first._replace(label=other))
-    (doubted, label), *_ = review.doubted(run)
-    assert (doubted.file, label, doubted.guess) == (first.file, other, first.label)
+    doubted, *_ = review.doubted(run)
+    assert (doubted.file, doubted.answer, doubted.guess) == (first.file, other, first.label)
+
+
+def test_doubted_answers_are_asked_again(config, truth, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    people.run(config(), run, answering(truth))
+    first, second, *_ = (one for one in journal.read(run) if one.answer == "label")
+    wrong = next(name for name in CLASSES if name != first.label)
+    journal.append(run, first._replace(label=wrong))
+    monkeypatch.setattr(review, "page", answering(truth))
+    asked = [question_of(run, first.file)._replace(answer=wrong)]
+    asked.append(question_of(run, second.file)._replace(answer=second.label))
+    assert review.ask_again(run, asked) == 1
+    assert {one.cycle for one in journal.read(run)[-2:]} == {3}
+    assert labels_of(run)[first.file] == first.label
+    people.run(config(cycles=3), run, answering(truth))
+    assert list(verify.problems(run)) == []
+
+
+@pytest.fixture
+def encoder(tmp_path, monkeypatch):
+    """Writes an encoder; returns its name and a list of how many images each reading has embedded."""
+    path, counts = tmp_path / "encoder.py", []
+    path.write_text("def encode(images):\n    return images.mean(axis=(1, 2))\n")
+
+    def counted(compute, name, todo, *others, computed=embed._computed):
+        counts.append(len(todo))
+        return computed(compute, name, todo, *others)
+
+    monkeypatch.setattr(embed, "_computed", counted)
+    return f"{path}:encode", counts
+
+
+def test_images_are_embedded_once(config, truth, encoder, tmp_path):
+    name, counts = encoder
+    run = tmp_path / "run"
+    fields = {"dataset__encoder": name, "model__name": "linear", "train__learning_rate": 0.1}
+    people.run(config(**fields), run, answering(truth))
+    file, kind = photograph(tmp_path / "photos", 60)
+    people.run(config(**fields, cycles=3), run, answering({**truth, file: kind}))
+    assert counts == [60, 1]
+    assert list(verify.problems(run)) == []
+    model = aljax.load(run)
+    photos = [tmp_path / "photos" / file for file in truth]
+    found = model.predict(photos).argmax(1)
+    assert counts == [60, 1, 0]
+    assert (
+        np.mean([model.class_names[kind] == truth[file] for kind, file in zip(found, truth, strict=True)])
+        > 0.8
+    )
+
+
+def test_damaged_embeddings_are_made_again(config, truth, encoder, tmp_path, caplog):
+    name, counts = encoder
+    run = tmp_path / "run"
+    fields = {"dataset__encoder": name, "model__name": "linear"}
+    people.run(config(**fields), run, answering(truth))
+    held = run / "embeddings.npz"
+    content = held.read_bytes()
+    held.write_bytes(content[: len(content) // 2])
+    assert any("embeddings.npz" in line for line in verify.problems(run))
+    people.run(config(**fields), run, answering(truth))
+    assert "embeddings.npz: damaged, and made again" in caplog.text
+    assert held.read_bytes() == content
+    assert counts == [60, 60]
+    assert list(verify.problems(run)) == []
+
+
+def test_another_encoder_is_refused(config, truth, encoder, tmp_path):
+    name, _ = encoder
+    run = tmp_path / "run"
+    fields = {"dataset__encoder": name, "model__name": "linear"}
+    people.run(config(**fields), run, answering(truth))
+    (tmp_path / "encoder.py").write_text("def encode(images):\n    return images.max(axis=(1, 2))\n")
+    with pytest.raises(InvalidInputError, match=r"the encoder, or its weights, has changed"):
+        people.run(config(**fields), run, answering(truth))
+    with pytest.raises(InvalidInputError, match=r"model\.npz: was trained on embeddings of another"):
+        aljax.load(run)
+
+
+def test_a_model_without_a_finite_test_loss_is_trained_again(config, truth, tmp_path, monkeypatch):
+    evaluated = []
+
+    def once_infinite(*arguments, original=people.evaluate):
+        measured = original(*arguments)
+        evaluated.append(measured)
+        return {**measured, "test_loss": float("nan")} if len(evaluated) == 1 else measured
+
+    monkeypatch.setattr(people, "evaluate", once_infinite)
+    people.run(config(cycles=1, retries=1), tmp_path / "run", answering(truth))
+    (line,) = lines_of(tmp_path / "run")
+    assert line["retries"] == 1
+    monkeypatch.setattr(people, "evaluate", lambda *arguments: {"test_loss": float("inf")})
+    with pytest.raises(RunError, match="cycle 1: test_loss is inf"):
+        people.run(config(cycles=1), tmp_path / "other", answering(truth))
+
+
+def test_people_label_the_images_of_given_embeddings(config, truth, tmp_path, capsys):
+    run, file, photos = tmp_path / "run", tmp_path / "colours.npz", tmp_path / "photos"
+    means = [np.asarray(Image.open(photos / name)).mean((0, 1)) for name in truth]
+    np.savez(file, features=np.array(means, np.float32), files=np.array(list(truth)))
+    fields = {
+        "dataset__source": "embeddings",
+        "dataset__data_dir": str(file),
+        "dataset__images_dir": str(photos),
+        "model__name": "linear",
+        "train__learning_rate": 0.1,
+    }
+    people.run(config(**fields), run, answering(truth))
+    assert list(verify.problems(run)) == []
+    assert cli.main(["predict", str(run), "--out", str(tmp_path / "out.csv")]) == 0
+    rows = rows_of(tmp_path / "out.csv")
+    assert [row["file"] for row in rows] == list(truth)
+    assert np.mean([row["label"] == truth[row["file"]] for row in rows]) > 0.8
+    assert cli.main(["export", str(run), "--to", "imagefolder", "--out", str(tmp_path / "sorted")]) == 0
+    assert len(list((tmp_path / "sorted").rglob("*.png"))) == len(labels_of(run))
+    with pytest.raises(
+        InvalidInputError, match=r"accepted: a file of embeddings, as the model was trained on"
+    ):
+        aljax.load(run).predict([photos / "a.png"])
+    np.savez(file, features=np.ones((1, 2), np.float32))
+    capsys.readouterr()
+    assert cli.main(["predict", str(run), "--out", str(tmp_path / "out.csv")]) == 2
+    assert "its features have 2 values; accepted: 3, as the model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("images_dir", "arrays", "problem"),
+    [
+        ("", {"files": ["a.png", "b.png"]}, "accepted with config.oracle='page': .*images_dir"),
+        ("photos", {}, r"colours\.npz: holds no files; accepted with config.dataset.images_dir"),
+        ("photos", {"files": ["a.png", "b.png"]}, r"holds no image a\.png, which .*colours\.npz names"),
+        ("nowhere", {"files": ["a.png", "b.png"]}, r"images_dir='.*nowhere': holds no image a\.png"),
+    ],
+)
+def test_embeddings_whose_images_cannot_be_shown_are_refused(config, tmp_path, images_dir, arrays, problem):
+    (tmp_path / "photos").mkdir()
+    np.savez(tmp_path / "colours.npz", features=np.eye(2, 3, dtype=np.float32), **arrays)
+    fields = {
+        "dataset__source": "embeddings",
+        "dataset__data_dir": str(tmp_path / "colours.npz"),
+        "dataset__images_dir": str(tmp_path / images_dir) if images_dir else "",
+        "model__name": "linear",
+    }
+    with pytest.raises(InvalidInputError, match=problem):
+        people.run(config(**fields), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_embeddings_may_choose_the_first_batch(config, truth, encoder, tmp_path):
+    name, _ = encoder
+    fields = {"dataset__encoder": name, "model__name": "linear", "initial__strategy": "typiclust"}
+    people.run(config(**fields), tmp_path / "run", answering(truth))
+    first, second = lines_of(tmp_path / "run")
+    assert (first["acquired"], second["acquired"]) == ("typiclust", "margin")
+    assert list(verify.problems(tmp_path / "run")) == []

@@ -21,6 +21,7 @@ from aljax.errors import InvalidInputError, RunError
 from aljax.oracles import web
 from aljax.oracles.base import Batch, Progress, Question, Setting
 from aljax.oracles.page import page
+from aljax.oracles.page.state import State, Wish, view
 from aljax.records import journal
 
 CLASSES = ("cat", "dog", "<b>bird</b>")
@@ -313,6 +314,13 @@ def test_the_guess_is_hidden_until_the_answer_or_by_choice(photos, tmp_path, cap
         )
         assert "guess" not in after["question"]  # of an image that judges the model, not even by choice
         assert after["question"]["judges"]
+
+
+def test_an_image_that_is_asked_about_again_shows_its_answer_and_the_guess():
+    one = Question("a.png", Path("a.png"), "ab" * 32, 1, 0.5, "dog", 0.75, "review", "cat")
+    state = State(Batch(3, (one,)), (), Progress("asking", 3, 2, None, None), 1)
+    shown = view(state, Wish(), "a.png", ())["question"]
+    assert (shown["answer"], shown["guess"], shown["probability"]) == ("cat", "dog", 0.75)
 
 
 def test_a_grid_is_confirmed_and_taken_back_at_once(asked, tmp_path):

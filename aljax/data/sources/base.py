@@ -4,9 +4,15 @@ Shapes: N images, S x S pixels (one size for all), C channels (1 grey, 3 colour)
 vector, an embedding, stands for each image.
 """
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from aljax.data.rows import Images
+
+# (paths of N files, request, title of a progress bar) -> (a row for each, by row why a file is unreadable)
+Reader = Callable[[Sequence[str], "Request", str], tuple[np.ndarray, dict[int, str]]]
 
 
 class Request(NamedTuple):
@@ -16,12 +22,15 @@ class Request(NamedTuple):
     image_size: int  # S, pixels; images of another size are resized
     channels: int  # C
     data_dir: str = ""  # where the data set lies; "": the source's default, if it has one
+    images_dir: str = ""  # the folder of the images that embeddings stand for; "": it is not needed
     train_split: str = "train"  # a folder, or a split of tfds
     test_split: str = "test"
     skip_unreadable: bool = False  # leaves out files that cannot be decoded, in place of refusing them
     background: int = 0  # grey level behind transparent pixels, 0 to 255
     labels: str = ""  # a file that labels images; "": none
     class_names: tuple[str, ...] = ()  # (): those of the labels that there are
+    scratch: str = ""  # a folder for decoded images, mapped from there; "": they are kept in memory
+    reader: Reader | None = None  # reads image files in place of `data.images.read_all`
 
 
 class File(NamedTuple):
@@ -34,9 +43,9 @@ class File(NamedTuple):
 class Split(NamedTuple):
     """Images in an order that never changes."""
 
-    images: np.ndarray  # [N, S, S, C] uint8, or [N, D] float16 or float32
+    images: Images  # [N, S, S, C] uint8, or [N, D] float16 or float32
     labels: np.ndarray  # [N] int32; -1: unknown
-    ids: tuple[str, ...]  # N names that stay the same wherever the data set is loaded
+    ids: Sequence[str]  # N names that stay the same wherever the data set is loaded
     files: tuple[File, ...] = ()  # N, or none where a source keeps no account of them
 
 
@@ -47,6 +56,15 @@ class LeftOut(NamedTuple):
     reason: str  # one of few; a colon may separate details from it
 
 
+class Facts(NamedTuple):
+    """What follows from all images of a data set; a cache keeps it, so that they need not be read."""
+
+    sha256: str  # see `dataset.digest`
+    mean: np.ndarray  # of the train split, see `dataset.channel_statistics`
+    std: np.ndarray
+    warning: str  # of test images that are training images too; "": none is
+
+
 class Dataset(NamedTuple):
     """The pool that active learning draws from, and the test set that judges the models."""
 
@@ -54,3 +72,4 @@ class Dataset(NamedTuple):
     test: Split
     class_names: tuple[str, ...]
     left_out: tuple[LeftOut, ...] = ()
+    facts: Facts | None = None  # None: they are computed where they are asked for

@@ -16,9 +16,11 @@ from absl import logging
 
 from aljax import registry
 from aljax.data import archives
+from aljax.data import rows as stored
 from aljax.data.archives import Archive
 from aljax.data.names import natural, printable
-from aljax.data.sources.base import Dataset, LeftOut, Request, Split
+from aljax.data.sources.base import Dataset, File, LeftOut, Request, Split
+from aljax.data.sources.unlabeled import hashed, listed
 from aljax.errors import InvalidInputError
 
 TEST_SHARE = 0.2  # of the labeled images of each class, where the file has no split
@@ -59,8 +61,9 @@ def load_embeddings(request: Request) -> Dataset:
         )
     others = np.flatnonzero((split != request.train_split) & (split != request.test_split))
     left_out = tuple(LeftOut(ids[row], f"of the split {str(split[row])!r}") for row in others)
+    files = _files(archive, ids, request.images_dir, path) if request.images_dir else ()
     train, test = (
-        _rows(features, labels, ids, np.flatnonzero(split == name))
+        _rows(features, labels, ids, files, np.flatnonzero(split == name))
         for name in (request.train_split, request.test_split)
     )
     return Dataset(train, test, class_names, left_out)
@@ -168,8 +171,39 @@ def _split(archive: Archive, labels: np.ndarray, request: Request, path: Path) -
     return split.astype(str)
 
 
-def _rows(features: np.ndarray, labels: np.ndarray, ids: tuple[str, ...], rows: np.ndarray) -> Split:
-    """Returns some rows as a split; where they follow each other, features stay where they lie."""
-    together = len(rows) and rows[-1] - rows[0] + 1 == len(rows)
-    taken = features[rows[0] : rows[-1] + 1] if together else features[rows]
-    return Split(taken, labels[rows], tuple(ids[row] for row in rows))
+def _files(archive: Archive, ids: tuple[str, ...], folder: str, path: Path) -> tuple[File, ...]:
+    """Returns the files of the images, below a folder.
+
+    Raises:
+      InvalidInputError: if the archive names no files, or one is not there.
+    """
+    if archive.files is None:
+        raise InvalidInputError(
+            f"{path}: holds no files; accepted with config.dataset.images_dir: files [N], names below it"
+        )
+    root = Path(os.path.expanduser(folder))
+    paths, _ = listed(root) if root.is_dir() else ({}, [])
+    for id in ids:
+        if id not in paths:
+            raise InvalidInputError(
+                f"config.dataset.images_dir={folder!r}: holds no image {id}, which {path} names; "
+                "accepted: the folder whose images were embedded"
+            )
+    return tuple(hashed([paths[id] for id in ids]))
+
+
+def features_of(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
+    """Returns the images' names, N, and embeddings, [N, D] float, of a file; raises as `load_embeddings`."""
+    archive = archives.read(path)
+    features = _features(archive.features, path)
+    ids = _ids(archive, path)
+    _check_finite(features, ids, path)
+    return ids, features
+
+
+def _rows(
+    features: np.ndarray, labels: np.ndarray, ids: tuple[str, ...], files: tuple[File, ...], rows: np.ndarray
+) -> Split:
+    """Returns some rows as a split; of a mapped file, features stay where they lie."""
+    kept = (tuple(of[row] for row in rows) if of else () for of in (ids, files))
+    return Split(stored.chosen(features, rows), labels[rows], *kept)

@@ -17,6 +17,7 @@ from aljax.data.sources.base import Dataset, LeftOut, Request, Split
 from aljax.errors import InvalidInputError
 
 NAMED = 3  # unreadable files that an error names
+NO_IMAGE = "not an image"  # a reason to leave a file out
 
 
 class Listing(NamedTuple):
@@ -133,7 +134,7 @@ def walk(place: str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
         elif Path(entry.name).suffix.lower() in images.suffixes():
             yield entry.path, ""
         else:
-            yield entry.path, "not an image"
+            yield entry.path, NO_IMAGE
 
 
 def _read(listing: Listing, request: Request, title: str) -> tuple[Split, list[LeftOut]]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from aljax.data import images
+from aljax.data import images, scratch
 from aljax.data.names import natural, printable
 from aljax.data.sources.base import Dataset, Request, Split
 from aljax.errors import InvalidInputError
@@ -100,7 +100,8 @@ def _source(builder: Any, field: str, name: str) -> Any:
 
 def _split(source: Any, name: str, keys: tuple[str, str], request: Request) -> Split:
     """Reads the records of a split; `keys` name what they hold: an image and its class."""
-    pixels = np.empty((len(source), request.image_size, request.image_size, request.channels), np.uint8)
+    shape = (len(source), request.image_size, request.image_size, request.channels)
+    pixels, *_ = scratch.opened(request.scratch, name, shape)
     labels = np.empty(len(source), np.int32)
     ids = [f"{name}-{row:07d}" for row in range(len(source))]
     for row, record in enumerate(_records(source, request.name)):

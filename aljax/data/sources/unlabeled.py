@@ -17,6 +17,7 @@ from absl import logging
 
 from aljax import registry
 from aljax.data import images, tables
+from aljax.data import rows as stored
 from aljax.data.names import natural, printable
 from aljax.data.sources.base import Dataset, File, LeftOut, Request, Split
 from aljax.data.sources.folder import complaint, walk
@@ -77,7 +78,7 @@ def load_unlabeled(request: Request) -> Dataset:
     def split(wanted: np.ndarray) -> Split:
         rows = np.flatnonzero(wanted)
         return Split(
-            pixels[np.array(kept)[rows]],
+            stored.chosen(pixels, np.array(kept)[rows]),
             labels[rows],
             tuple(ids[kept[row]] for row in rows),
             tuple(files[row] for row in rows),
@@ -86,16 +87,15 @@ def load_unlabeled(request: Request) -> Dataset:
     return Dataset(split(~tested), split(tested), tuple(names), (*left_out, *unreadable))
 
 
-def check_names(names: Sequence[str]) -> None:
+def check_names(names: Sequence[str], field: str = "config.dataset.class_names") -> None:
     """Raises InvalidInputError if a class has the name of another, or of another answer, or no folder can."""
     if len(set(names)) < len(names):
-        raise InvalidInputError(f"config.dataset.class_names={tuple(names)!r}: accepted: different names")
+        raise InvalidInputError(f"{field}={tuple(names)!r}: accepted: different names")
     for name in names:
         folder = name.isprintable() and name == name.strip() and name[:1] not in ("", ".")
         if not folder or {*name} & {*"/\\"} or name in ("skip", "unsure"):
             raise InvalidInputError(
-                f"config.dataset.class_names: {name!r}; accepted: names that a folder can have, "
-                "none of them skip or unsure"
+                f"{field}: {name!r}; accepted: names that a folder can have, none of them skip or unsure"
             )
 
 

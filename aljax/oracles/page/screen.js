@@ -58,7 +58,8 @@ export function drawClasses({ classes }) {
 // Why the image is asked for, and the guess where it may be seen.
 export function drawQuestion({ question, undo }, guesses) {
   const score = question.score ? `, score ${Number(question.score.toPrecision(3))}` : "";
-  write("why", question.reason === "random" ? "drawn at random" : `asked by ${question.reason}${score}`);
+  const why = question.reason === "random" ? "drawn at random" : `asked by ${question.reason}${score}`;
+  write("why", question.answer ? `labeled ${question.answer}; the other answers say otherwise` : why);
   const hidden = question.judges && guesses;
   $("guessed").hidden = !question.guess && !hidden;
   if (question.guess) write("guessed", `The model's guess: ${question.guess}, ${percent(question.probability)}`);

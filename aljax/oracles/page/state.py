@@ -93,8 +93,10 @@ def view(state: State, wish: Wish, current: str | None, following: tuple[str, ..
 def _question(question: Question, guess: bool) -> dict[str, Any]:
     asked = {"file": question.file, "rank": question.rank, "score": question.score, "reason": question.reason}
     hidden = question.guess and not guessed(question)
-    if guess and guessed(question):
+    if (guess or question.answer) and guessed(question):
         asked |= {"guess": question.guess, "probability": question.probability}
+    if question.answer:
+        asked |= {"answer": question.answer}
     return {**asked, "judges": bool(hidden)}
 
 

@@ -57,7 +57,7 @@ fields = {"data_dir": data_dir, "image_size": int(image_size), "channels": int(c
 for pair in pairs or ["train test"]:
     fields["train_split"], fields["test_split"] = pair.split()
     try:
-        train, _, class_names, _ = data.load("tfds", name, **fields)
+        train, _, class_names, *_ = data.load("tfds", name, **fields)
     except InvalidInputError as error:
         print("RESULT", error)
     else:
