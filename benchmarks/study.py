@@ -23,6 +23,7 @@ import torch
 from sklearn.metrics import pairwise_distances
 
 from aljax.data import dataset as data
+from aljax.data.sources.base import Request
 from aljax.records import files, stored_config
 from aljax.training import recipe as recipes
 from benchmarks import common, peers
@@ -45,8 +46,10 @@ class Peer:
     """The study in PyTorch, as a loop over cycles."""
 
     def __init__(self, config: Mapping[str, Any], workers: int):
-        settings = dict(config["dataset"])
-        self.dataset = data.load(settings.pop("source"), settings.pop("name"), **settings)
+        names = {"source", "name", "classes", "images", *Request._fields}
+        self.dataset = data.load(
+            **{name: value for name, value in config["dataset"].items() if name in names}
+        )
         self.config = config
         self.recipe = recipes.from_config(config["train"])
         self.workers = workers
