@@ -23,6 +23,7 @@ import torch
 from sklearn.metrics import pairwise_distances
 
 from aljax.data import dataset as data
+from aljax.data.sources.base import Request
 from aljax.records import files, stored_config
 from aljax.training import recipe as recipes
 from benchmarks import common, peers
@@ -45,8 +46,10 @@ class Peer:
     """The study in PyTorch, as a loop over cycles."""
 
     def __init__(self, config: Mapping[str, Any], workers: int):
-        settings = dict(config["dataset"])
-        self.dataset = data.load(settings.pop("source"), settings.pop("name"), **settings)
+        names = {"source", "name", "classes", "images", *Request._fields}
+        self.dataset = data.load(
+            **{name: value for name, value in config["dataset"].items() if name in names}
+        )
         self.config = config
         self.recipe = recipes.from_config(config["train"])
         self.workers = workers
@@ -178,10 +181,11 @@ def main(arguments: list[str] | None = None) -> None:
             begin = time.perf_counter()
             peer = Peer(config, options.workers)
             reached = peer.run(seed)
-            rows = found, (time.perf_counter() - begin, reached, peer.seconds)
-            for name, row in zip(seconds, rows, strict=True):
-                for values, value in zip((seconds[name], accuracy[name], parts[name]), row, strict=True):
-                    values.append(value)
+            rows = {"aljax": found, "PyTorch": (time.perf_counter() - begin, reached, peer.seconds)}
+            for name, (taken, best, spent) in rows.items():
+                seconds[name].append(taken)
+                accuracy[name].append(best)
+                parts[name].append(spent)
     figures = common.compared(seconds, "aljax")
     table = [
         {
