@@ -124,6 +124,11 @@ FIELDS: dict[str, Field] = {
     "retries": whole(0, "of a training with other weights, where its loss is not finite"),
     "devices": whole(0, "devices to spread over; 0: all (of a CPU's cores, as many as pay)"),
     "checkpoint_minutes": real(10, "minutes of training between checkpoints inside a cycle"),
+    "tracker": choice(
+        "none",
+        "that each cycle's numbers also go to; they stay in the run directory unless it is set otherwise",
+        *("none", "wandb", "mlflow"),
+    ),
     "dataset.source": name(
         "embedded", "embedded (in a package), tfds, folder, unlabeled (a folder) or embeddings"
     ),

@@ -1,4 +1,4 @@
-"""Shows a run while it goes on: a progress bar or log lines, TensorBoard files; notes signals to stop."""
+"""Shows a run while it goes on: progress bar or log lines, TensorBoard, a tracker; notes signals to stop."""
 
 import contextlib
 import functools
@@ -15,9 +15,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from aljax.errors import NonFiniteError
+from aljax.experiment import trackers
 from aljax.experiment.tensorboard import Curves
+from aljax.experiment.trackers import Tracker
 from aljax.records.files import Record
 from aljax.records.places import shortened
+from aljax.runtime import processes
 from aljax.training.step import EpochMetrics
 
 TRAIN_CURVES = ("cross_entropy", "ranking_loss", "accuracy")  # a point per epoch
@@ -34,6 +37,7 @@ class Monitor:
         plan: Sequence[tuple[int, int]],
         workdir: Path,
         bar: Progress,
+        track: Callable[[int], Tracker],
     ):
         self.stop_requested = 0  # the number of the signal that asked for it
         self.listener: Callable[[float], None] = lambda share: None  # hears the share of a training
@@ -46,6 +50,8 @@ class Monitor:
         self._done = 0
         self._started: tuple[float, int] | None = None
         self._curves: dict[int, Curves] = {}
+        self._track = track
+        self._trackers: dict[int, Tracker] = {}
         self._epochs: dict[int, dict[int, int]] = {}  # of each trial, of its complete cycles
 
     def skip(self, lines: Sequence[Record]) -> None:
@@ -74,7 +80,7 @@ class Monitor:
             completed=self._done + self._steps_of(cycle) * epoch / epochs,
             description=f"trial {trial}, cycle {cycle}; all cycles",
         )
-        if part:
+        if part or not processes.is_first():
             return
         step = self._epochs_before(trial, cycle) + epoch
         values = {f"train/{name}": float(getattr(metrics, name)) for name in TRAIN_CURVES}
@@ -83,10 +89,13 @@ class Monitor:
     def cycle_done(self, line: Record) -> None:
         """Shows a complete cycle by its record."""
         self._count(line)
+        if not processes.is_first():
+            return
         step = self._epochs_before(line["trial"], line["cycle"] + 1)
         curves = self._curves_of(line["trial"], step)
         curves.add(step, {f"cycle/{name}": line[name] for name in CYCLE_CURVES if line[name] is not None})
         curves.flush()
+        self._tracker_of(line["trial"]).add(line["cycle"], trackers.numbers(line))
         accuracy = "unknown" if line["accuracy"] is None else f"{100 * line['accuracy']:.1f} %"
         text = (
             f"trial {line['trial']}, cycle {line['cycle']}: {line['labeled']} labeled, "
@@ -108,9 +117,11 @@ class Monitor:
         self._bar.update(self._cycles, completed=self._done, total=self._total())
 
     def close(self) -> None:
-        """Writes out what TensorBoard files still lack."""
+        """Writes out what TensorBoard files still lack, and ends what a tracker follows."""
         for curves in self._curves.values():
             curves.close()
+        for tracker in self._trackers.values():
+            tracker.close()
 
     def _total(self) -> int:
         return sum(self._steps_of(cycle) for _, cycle in self._plan)
@@ -123,6 +134,13 @@ class Monitor:
         if trial not in self._curves:
             self._curves[trial] = Curves(self._workdir / "tensorboard" / f"trial-{trial:02d}", step)
         return self._curves[trial]
+
+    def _tracker_of(self, trial: int) -> Tracker:
+        if trial not in self._trackers:
+            for before in self._trackers.values():
+                before.close()
+            self._trackers = {trial: self._track(trial)}
+        return self._trackers[trial]
 
     def _time_left(self) -> str:
         now = time.monotonic()
@@ -140,6 +158,7 @@ def monitoring(
     plan: Sequence[tuple[int, int]],
     lines: Sequence[Record],
     workdir: Path,
+    track: Callable[[int], Tracker] = trackers.untracked,
 ) -> Iterator[Monitor]:
     """Follows the run of a plan, some lines of which are recorded already.
 
@@ -148,16 +167,18 @@ def monitoring(
       plan: every (trial, cycle).
       lines: the records so far.
       workdir: the run directory, for TensorBoard files.
+      track: begins to track a trial, when its first cycle is complete.
     """
     console = Console(stderr=True)
+    hidden = not (console.is_terminal and processes.is_first())
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        monitor = Monitor(steps_of, plan, workdir, bar)
+    with Progress(*columns, console=console, disable=hidden, transient=True) as bar:
+        monitor = Monitor(steps_of, plan, workdir, bar, track)
         monitor.skip(lines)
         with _signals_noted(monitor):
             try:

@@ -26,7 +26,7 @@ from aljax import agreement, metrics, oracles
 from aljax.config import check, flatten, images_in
 from aljax.data import dataset as data
 from aljax.errors import Interrupted, InvalidInputError, NonFiniteError
-from aljax.experiment import collection, inputs, loop, questions, roles, saved
+from aljax.experiment import collection, inputs, loop, questions, roles, saved, trackers
 from aljax.experiment.collection import Known
 from aljax.experiment.fit import fit
 from aljax.experiment.loop import Clock
@@ -62,7 +62,7 @@ from aljax.strategies import registry
 
 # Fields that may change when a run goes on.
 FREE = (
-    *("cycles", "budget", "oracle", "page.port", "devices", "checkpoint_minutes"),
+    *("cycles", "budget", "oracle", "page.port", "devices", "checkpoint_minutes", "tracker"),
     *(
         "dataset.data_dir",
         "dataset.images_dir",
@@ -107,6 +107,7 @@ def run(config: Mapping[str, Any], workdir: str | Path, oracle: Oracle | None = 
     oracle = oracle or oracles.find(config["oracle"])
     devices = local_mesh(config)
     check_training(config)
+    trackers.check(config["tracker"])
     path = workdir / stored_config.NAME
     before = stored_config.flat(path) if path.exists() else {}
     with directory.opened(workdir, dict(config), environment(devices), FREE):
@@ -116,7 +117,8 @@ def run(config: Mapping[str, Any], workdir: str | Path, oracle: Oracle | None = 
         study = assembled(config, workdir, devices, dataset)
         judges = judges_of(study, dataset)
         take_stock(study, dataset, judges, before, len(lines) + 1)
-        with monitoring(partial(steps_of, study), places.plan(config), lines, workdir) as monitor:
+        track = partial(trackers.begin, config, workdir)
+        with monitoring(partial(steps_of, study), places.plan(config), lines, workdir, track) as monitor:
             world = World(study, dataset, judges, monitor)
             if len(lines) < config["cycles"]:
                 manifest.begin(workdir)

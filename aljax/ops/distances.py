@@ -3,14 +3,17 @@
 Shapes: P and Q points, D dimensions.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 BLOCK = 2048  # rows and columns: 16 MiB of distances at a time
+ROWS = 512  # whose distances to all others are kept at a time
 EXPONENT = 50  # (2 x 2^50)^2, summed over up to 2^23 dimensions, stays within float32
 
 
@@ -131,20 +134,31 @@ def _portions(count):
 def nearest_on_host(points: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Computes the distance of each of `points` [P, D] to the nearest of `others` [Q, D], [P] float32.
 
-    Compiles nothing. Matrix products tell which is the nearest, up to their rounding
-    (see `blocks`); the distance to that one is taken from the difference.
+    Compiles nothing, and runs in one thread, as several wait for each other where other work has the cores.
+    Matrix products tell which is the nearest, up to their rounding (see `blocks`); the distance to that one
+    is taken from the difference.
     """
     scale = power_of_two(max(np.abs(values).max(initial=0) for values in (points, others)))
     points, others = (np.asarray(values, np.float32) * scale for values in (points, others))
     origin = others.mean(axis=0)
     points, others = points - origin, others - origin
-    square = np.sum(others**2, axis=1)
+    square, twice = np.sum(others**2, axis=1), -2 * others.T
     found = np.empty(len(points), np.float32)
-    for row in range(0, len(points), BLOCK):
-        rows = points[row : row + BLOCK]
-        closest = others[np.argmin(square - 2 * (rows @ others.T), axis=1)]
-        found[row : row + BLOCK] = np.linalg.norm(rows - closest, axis=1)
+    with _threads().limit(limits=1, user_api="blas"):
+        for row in range(0, len(points), ROWS):
+            rows = points[row : row + ROWS]
+            apart = rows @ twice
+            apart += square
+            found[row : row + ROWS] = np.linalg.norm(rows - others[apart.argmin(axis=1)], axis=1)
     return found / scale
+
+
+@functools.cache
+def _threads() -> Any:
+    """Returns what controls the threads of NumPy's matrix products; to find them takes milliseconds."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def _filled(points: np.ndarray) -> np.ndarray:

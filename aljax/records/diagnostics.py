@@ -190,9 +190,11 @@ def gallery(
 def plane(features: np.ndarray) -> np.ndarray:
     """Projects features [M, D] on their first two principal components, [M, 2] float32."""
     from sklearn.decomposition import PCA
+    from threadpoolctl import threadpool_limits
 
     components = min(2, *features.shape)
-    with np.errstate(invalid="ignore"):  # where all features are the same
+    # One thread, as several wait for each other; all features may be the same.
+    with threadpool_limits(1), np.errstate(invalid="ignore"):
         found = PCA(components, svd_solver="covariance_eigh").fit_transform(features)
     return np.pad(found, ((0, 0), (0, 2 - components))).astype(np.float32)
 

@@ -36,7 +36,8 @@ FILES = (
     "report.html",
 )
 FOLDERS = ("selections", "chosen", "gallery", "figures", "checkpoints", "tensorboard")
-AFTERWARDS = ("labels.jsonl", "asked", "simulation", "embeddings.npz.parts")  # not listed, as they change
+# Not listed, as they change, or as others write them.
+AFTERWARDS = ("labels.jsonl", "asked", "simulation", "embeddings.npz.parts", "wandb", "mlruns")
 LASTING = ("config.json", "left_out.csv", "embeddings.npz")  # are written before the first cycle
 OF_CYCLES = ("selections/", "chosen/", "gallery/")  # are written in each cycle, and can be made again
 OTHER = f"is not what {NAME} lists"

@@ -193,7 +193,8 @@ def _acquired(config: dict[str, Any]) -> str:
 def _differing(shown: Sequence[Run]) -> list[str]:
     """Names the fields that are in all configs, differ, and are not of the selection or of the machine."""
     configs = [flatten(run.config) for run in shown]
-    left_out = (*OF_SELECTION, "trials", "first_trial", "device", "devices", "checkpoint_minutes")
+    of_machine = ("device", "devices", "checkpoint_minutes", "tracker")
+    left_out = (*OF_SELECTION, *of_machine, "trials", "first_trial")
     return sorted(
         name
         for name in set.intersection(*map(set, configs))

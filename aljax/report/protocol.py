@@ -17,7 +17,7 @@ STUDY = (
 )
 POINTS = {2: -0.355, 10: 0.596}  # the study's C by cycle: of 39 and of 404 shared images of 1,000
 FREE = (  # may differ
-    *("seed", "devices", "checkpoint_minutes", "first_trial", "compare", "page.port"),
+    *("seed", "devices", "checkpoint_minutes", "first_trial", "compare", "page.port", "tracker"),
     *("dataset.data_dir", "dataset.labels", "dataset.class_names", "oracle"),
 )
 

@@ -214,7 +214,7 @@ def test_lost_lines_and_selections_are_made_again(whole, tmp_path, name, complet
     (workdir / "cycles.jsonl").write_bytes(b"".join(kept))
     for cycle in range(complete + 1, 4):
         selections.path_of(workdir, 0, cycle).unlink(missing_ok=True)
-    shutil.rmtree(workdir / "checkpoints")
+    shutil.rmtree(workdir / "checkpoints", ignore_errors=True)  # of long trainings alone
     experiment.run(one_trial(**FIELDS[name]), workdir)
     assert results(workdir) == results(whole[name][0])
     assert shown(workdir) == shown(whole[name][0])
@@ -236,7 +236,7 @@ def test_interrupted_in_a_fold_it_goes_on_with_that_fold(whole, tmp_path, monkey
         experiment.run(config, tmp_path / "run")
     before = len(trained)
     experiment.run(config, tmp_path / "run")
-    assert [place for place in trained[before:] if place[0] == 2] == [
+    assert [place for place in trained[before:] if place[0] == 2 and place[1]] == [
         *((2, "-fold-1", epoch) for epoch in range(trained[before - 1][2] + 1, 13)),
         *((2, "-fold-2", epoch) for epoch in range(1, 13)),
     ]

@@ -84,7 +84,7 @@ def begun(finished, workdir, lines=2):
         (workdir / name).write_bytes(b"".join(content[:lines]))
     for path in [workdir / "summary.json", workdir / "summary.csv", *workdir.glob("*/trial-00/cycle-03.*")]:
         path.unlink()
-    shutil.rmtree(workdir / "checkpoints")
+    shutil.rmtree(workdir / "checkpoints", ignore_errors=True)
     manifest.begin(workdir)
     kept = [name for name in manifest.load(workdir).files if "cycle-03" not in name]
     (workdir / "manifest.json").unlink()

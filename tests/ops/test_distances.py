@@ -37,3 +37,16 @@ def test_the_power_of_two_brings_the_largest_near_its_exponent(largest):
     assert np.frexp(scale)[0] == 0.5
     assert 2**19 <= largest * float(scale) < 2**20 or scale == 2.0**126
     assert distances.power_of_two(0.0) == 1
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_the_nearest_by_brute_force_in_any_units_and_of_duplicates(scale):
+    rng = np.random.default_rng(0)
+    points, others = rng.normal(size=(700, 5)), rng.normal(size=(30, 5))
+    points[::7] = others[np.arange(100) % 30]
+    expected = np.linalg.norm(points[:, None] - others[None], axis=-1).min(axis=1)
+    found = distances.nearest_on_host(
+        (points * scale).astype(np.float32), (others * scale).astype(np.float32)
+    )
+    np.testing.assert_allclose(found / scale, expected, rtol=1e-5, atol=1e-6)
+    assert not found[::7].any()
