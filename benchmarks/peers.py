@@ -58,14 +58,20 @@ class Networks(nn.Module):
         self.hidden = nn.ModuleList(nn.Linear(size, hidden) for size in sizes)
         self.predictor = nn.Linear(4 * hidden, 1)
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images [B, C, H, W] to logits [B, K] and predicted losses [B]."""
+    def stages_of(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Images [B, C, H, W] to the global average pool of each stage, [B, c]; the last are the features."""
         x = functional.relu(self.stem_norm(self.stem(x)))
         pooled = []
         for stage in self.stages:
             x = stage(x)
             pooled.append(x.mean((2, 3)))
-        hidden = [functional.relu(layer(p)) for layer, p in zip(self.hidden, pooled, strict=True)]
+        return pooled
+
+    def forward(self, x: torch.Tensor, detach: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images [B, C, H, W] to logits [B, K] and predicted losses [B], with or without their gradient."""
+        pooled = self.stages_of(x)
+        inputs = [p.detach() for p in pooled] if detach else pooled
+        hidden = [functional.relu(layer(p)) for layer, p in zip(self.hidden, inputs, strict=True)]
         return self.classifier(pooled[-1]), self.predictor(torch.cat(hidden, 1)).squeeze(1)
 
 
@@ -83,12 +89,20 @@ class Training:
     """Networks and optimizer of one way to train: precision, device, compiled or not."""
 
     def __init__(
-        self, recipe: Recipe, num_classes: int, width: int, device: str, autocast: bool, compiled: bool
+        self,
+        recipe: Recipe,
+        num_classes: int,
+        width: int,
+        device: str,
+        autocast: bool,
+        compiled: bool,
+        channels: int = 3,
     ):
         self.recipe = recipe
         self.device = device
         self.autocast = autocast
-        self.networks = Networks(num_classes, width).to(device, memory_format=torch.channels_last)
+        self.detach = False  # the ranking loss leaves the backbone alone
+        self.networks = Networks(num_classes, width, channels).to(device, memory_format=torch.channels_last)
         self.forward: Callable[..., Any] = torch.compile(self.networks) if compiled else self.networks
         self.optimizer = torch.optim.SGD(
             self.networks.parameters(),
@@ -102,7 +116,7 @@ class Training:
         self.networks.train()
         for images, labels in batches():
             with torch.autocast(self.device, torch.bfloat16, enabled=self.autocast):
-                logits, predicted = self.forward(images)
+                logits, predicted = self.forward(images, self.detach)
             loss = loss_of(logits.float(), predicted.float(), labels, self.recipe)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -169,11 +183,11 @@ class FromPillow(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         size, pad = self.images.shape[1], self.recipe.pad
         left, top = torch.randint(0, 2 * pad + 1, (2,)).tolist()
-        image = ImageOps.expand(Image.fromarray(self.images[index]), pad)
+        image = ImageOps.expand(Image.fromarray(self.images[index].squeeze()), pad)  # grey ones have two axes
         image = image.crop((left, top, left + size, top + size))
         if self.recipe.flip and torch.rand(()) < 0.5:
             image = ImageOps.mirror(image)
-        pixels = (np.asarray(image, np.float32) - self.mean) / self.std
+        pixels = (np.asarray(image, np.float32).reshape(size, size, -1) - self.mean) / self.std
         return torch.from_numpy(pixels).permute(2, 0, 1), int(self.labels[index])
 
 

@@ -96,8 +96,9 @@ def fingerprint(request: Request, cache: Path) -> str:
 
 
 def _files(request: Request, cache: Path) -> Iterator[str]:
-    root = Path(request.data_dir).absolute()
-    if request.data_dir and root.is_dir():
+    for root in (Path(place).absolute() for place in (request.data_dir, request.images_dir) if place):
+        if not root.is_dir():
+            continue
         own, inside = f"{cache.absolute()}{os.sep}", cache.absolute().is_relative_to(root)
         for path, reason in walk(str(root)):
             if reason in ("", NO_IMAGE) and not (inside and path.startswith(own)):

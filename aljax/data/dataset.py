@@ -74,6 +74,11 @@ def load(
             dataset = _part(dataset, classes or len(dataset.class_names), images)
         return dataset
 
+    if cache and request.reader:
+        raise InvalidInputError(
+            f"config.dataset.cache={cache!r}: accepted without config.dataset.encoder, whose embeddings the "
+            "run keeps; or '' for none"
+        )
     if cache:
         options = {"source": source, "classes": classes, "images": images, "unknown": unknown}
         dataset = caches.opened(Path(os.path.expanduser(cache)), request, options, made, facts)

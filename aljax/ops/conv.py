@@ -73,11 +73,20 @@ def _is_tiny(x, kernel):
     return x.shape[1] < kernel.shape[0] or x.shape[2] < kernel.shape[1]
 
 
+def _is_slow(x, kernel):
+    """Whether XLA's convolution has no fast form for the type, on a CPU."""
+    return x.dtype == kernel.dtype == jnp.bfloat16
+
+
 def _cpu_value(x, kernel, *, strides, padding):
     if not _is_tiny(x, kernel) and winograd.suits(x, kernel, strides, padding):
         return winograd.value(x, kernel)
-    form = _patches_value if _is_tiny(x, kernel) else _value
-    return form(x, kernel, strides=strides, padding=padding)
+    if _is_tiny(x, kernel) or (_is_slow(x, kernel) and strides != (1, 1)):
+        return _patches_value(x, kernel, strides=strides, padding=padding)
+    if _is_slow(x, kernel):
+        x, kernel = x.astype(jnp.float32), kernel.astype(jnp.float32)
+        return _value(x, kernel, strides=strides, padding=padding).astype(jnp.bfloat16)
+    return _value(x, kernel, strides=strides, padding=padding)
 
 
 def _cpu_gradients(x, kernel, gradient, *, strides, padding):
@@ -87,6 +96,10 @@ def _cpu_gradients(x, kernel, gradient, *, strides, padding):
     if winograd.suits(x, kernel, strides, padding):
         return winograd.x_gradient(kernel, gradient), winograd.kernel_gradient(x, gradient)
 
+    if _is_slow(x, kernel):
+        arrays = (array.astype(jnp.float32) for array in (x, kernel, gradient))
+        gradients = _cpu_gradients(*arrays, strides=strides, padding=padding)
+        return tuple(array.astype(jnp.bfloat16) for array in gradients)
     # The paddings that make each gradient as large as the array that it belongs to.
     x_padding = [
         (n - 1 - low, n - 1 - high) for n, (low, high) in zip(kernel.shape[:2], padding, strict=True)
@@ -111,8 +124,22 @@ def _patches_value(x, kernel, *, strides, padding):
     ]
     patches = jnp.concatenate(shifted, axis=-1)
     # Two axes alone: with four, XLA writes a transposed copy of the gradient, and slowly.
-    products = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
+    products = _product(patches.reshape(-1, patches.shape[-1]), kernel.reshape(-1, kernel.shape[-1]))
     return products.reshape(*patches.shape[:-1], -1)
+
+
+@jax.custom_vjp
+def _product(left, right):
+    """Returns the matrix product, summed in float32: of bfloat16 XLA's CPU backend is fast only so."""
+    return jnp.matmul(left, right, preferred_element_type=jnp.float32).astype(left.dtype)
+
+
+def _product_gradients(saved, gradient):
+    left, right = saved
+    return _product(gradient, right.T), _product(left.T, gradient)
+
+
+_product.defvjp(lambda left, right: (_product(left, right), (left, right)), _product_gradients)
 
 
 def for_flax(

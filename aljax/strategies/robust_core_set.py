@@ -96,7 +96,8 @@ def robust_k_center(
       Ties go to the lowest position.
 
     Source: Sener & Savarese, ICLR 2018, section 4 and algorithm 2, with one variable
-    less per pair: which center a point belongs to need not be decided. The solver is HiGHS.
+    less per pair: which center a point belongs to need not be decided. What shares no candidate with
+    another is left out of the program, and counted. The solver is HiGHS.
     """
     outliers = int(np.ceil(OUTLIERS * len(candidates)))
     points = np.concatenate([candidates, labeled]).astype(np.float32)
@@ -154,26 +155,30 @@ def _solve(
     within = near.pairs[rows]
     within.data = (within.data <= radius).astype(np.float64)
     within.eliminate_zeros()
+    alone = within @ (within.sum(axis=0) > 1).astype(np.float64) == 0  # no candidate covers it and another
+    single, rows, within = rows[alone].astype(np.int32), rows[~alone], within[~alone]
     columns = np.unique(within.indices)
     within = within[:, columns]
     size, slack = len(columns), len(rows)
-    covered = sparse.hstack([within, sparse.eye_array(slack)], format="csr")
-    counts = np.zeros((2, size + slack))
-    counts[0, :size] = 1
+    # The last variable counts those alone that are left out as outliers; of the others, each is a center.
+    covered = sparse.hstack([within, sparse.eye_array(slack), sparse.csr_array((slack, 1))], format="csr")
+    counts = np.zeros((2, size + slack + 1))
+    counts[0, :size], counts[0, -1] = 1, -1
     counts[1, size:] = 1
     answer = optimize.milp(
-        c=np.zeros(size + slack),
-        integrality=np.append(np.ones(size), np.zeros(slack)),
-        bounds=optimize.Bounds(0, 1),
+        c=np.zeros(size + slack + 1),
+        integrality=np.concatenate([np.ones(size), np.zeros(slack), [1]]),
+        bounds=optimize.Bounds(0, np.append(np.ones(size + slack), len(single))),
         constraints=[
-            optimize.LinearConstraint(covered, lb=1),
-            optimize.LinearConstraint(sparse.csr_array(counts), ub=[budget, outliers]),
+            *([optimize.LinearConstraint(covered, lb=1)] if slack else []),
+            optimize.LinearConstraint(sparse.csr_array(counts), ub=[budget - len(single), outliers]),
         ],
         options={"time_limit": seconds},
     )
-    if answer.x is not None:
-        return True, columns[answer.x[:size] > 0.5].astype(np.int32)
-    return answer.status == INFEASIBLE, None
+    if answer.x is None:
+        return answer.status == INFEASIBLE, None
+    centers = single[round(answer.x[-1]) :]
+    return True, np.append(centers, columns[answer.x[:size] > 0.5]).astype(np.int32)
 
 
 def _filled(

@@ -11,7 +11,7 @@ from absl import logging
 from aljax import data
 from aljax.data import images
 from aljax.data.rows import Names, Rows
-from aljax.errors import RunError
+from aljax.errors import InvalidInputError, RunError
 
 PETS = {"image_size": 8, "channels": 3, "skip_unreadable": True}
 
@@ -206,6 +206,13 @@ def test_a_disk_without_room_is_one_line(pets, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "\n" not in str(full.value)
     same(load(pets, tmp_path / "cache"), load(pets))
+
+
+def test_embeddings_of_an_encoder_are_kept_by_the_run(pets, tmp_path):
+    with pytest.raises(
+        InvalidInputError, match=r"config\.dataset\.cache='.*': accepted without config\.data"
+    ):
+        load(pets, tmp_path / "cache", reader=lambda *arguments: None)
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(pets, tmp_path):

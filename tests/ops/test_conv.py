@@ -53,6 +53,33 @@ def test_equals_the_plain_convolution(size, window, stride, pad, channels):
     chex.assert_trees_all_close(gradients(cotangent), expected_gradients(cotangent), atol=2e-5)
 
 
+@pytest.mark.parametrize(
+    ("size", "window", "stride", "channels"),
+    [(8, 3, 2, (5, 6)), (8, 1, 2, (5, 6)), (8, 3, 1, (3, 6)), (8, 3, 1, (64, 64)), (8, 3, 1, (128, 129))],
+)
+def test_bfloat16_is_rounded_once_and_summed_in_float32(size, window, stride, channels):
+    """Beside the convolution of the same numbers in float32: relative root mean square errors."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (4, size, size, channels[0]), jnp.bfloat16)
+    kernel = jax.random.normal(keys[1], (window, window, *channels), jnp.bfloat16)
+    strides, padding = (stride, stride), ((window // 2, window // 2),) * 2
+
+    def plain(x, kernel):
+        return lax.conv_general_dilated(
+            x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    value, gradients = jax.vjp(lambda x, kernel: conv(x, kernel, strides, padding), x, kernel)
+    expected, expected_gradients = jax.vjp(plain, x.astype(jnp.float32), kernel.astype(jnp.float32))
+    cotangent = jax.random.normal(keys[2], expected.shape, jnp.bfloat16)
+    found = value, *gradients(cotangent)
+    exact = expected, *expected_gradients(cotangent.astype(jnp.float32))
+    for ours, theirs in zip(found, exact, strict=True):
+        assert ours.dtype == jnp.bfloat16
+        error = jnp.linalg.norm(ours.astype(jnp.float32) - theirs) / jnp.linalg.norm(theirs)
+        assert error < 2.0**-7  # half a unit of its 8 bits is 2^-9
+
+
 @pytest.mark.parametrize("size", [32, 16, 8, 4])
 def test_rounding_of_many_channels(size):
     """Beside the convolution in float64: relative root mean square errors, as winograd.py claims them."""
