@@ -21,7 +21,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
 from aljax.ops.distances import power_of_two
-from aljax.runtime.mesh import everywhere
+from aljax.runtime.mesh import everywhere, put
 
 CENTERS_AT_ONCE = 128  # in a matrix product
 FIRST_LOOK = 1 / 8  # of the centers to begin with: a bound for every candidate
@@ -126,7 +126,7 @@ def search(
     on_each = len(candidates) // mesh.size
     front_size = min(on_each, front_size or min(max(on_each // 32, 256), 4096))
     count = np.int32(len(center_rows))
-    rows = jax.device_put(features, everywhere(mesh))
+    rows = put(features, everywhere(mesh))
     return _greedy(rows, candidates, centers, count, budget=budget, mesh=mesh, front_size=front_size)
 
 

@@ -9,6 +9,7 @@ import aljax
 
 COMMANDS = {
     "run": "runs a study, or what is left of it",
+    "sweep": "runs trials of several configs as jobs, of a cluster or of this machine, and joins them",
     "label": "asks a person for the classes of images, and learns from the answers",
     "status": "shows labels per class, the accuracy, and what another batch would cost",
     "predict": "predicts the class of every image of a folder",

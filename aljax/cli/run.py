@@ -5,6 +5,7 @@ Every field of a config is a flag, made from its row in the table of fields.
 
 import ast
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,17 @@ USAGE = """usage: python launch.py [--config=FILE] [--config.FIELD=VALUE ...] [-
   --workdir  the run directory; the same command on it goes on (default: runs/NAME for configs/NAME.py)
   --version  the version of aljax
 
+On many hosts, the same command on each, of which process 0 writes the run directory:
+  --coordinator=HOST:PORT --num_processes=N --process_id=I   HOST of process 0, any free PORT, I from 0
+  --distributed   in place of these, where Slurm, MPI, Kubernetes or TPUs tell them
+
 Exit status: 0 done, 1 the run failed, 2 the config, the data or the workdir is unusable,
 130 or 143 stopped by SIGINT or SIGTERM with a checkpoint saved.
 
 Fields, with their values in {path}:
 """
+
+Place = tuple[str, int, int, int]  # of this process among several, see `runtime.processes.Place`
 
 # What parsing a value may raise, deep nesting and numbers without end included.
 UNPARSED = (
@@ -68,6 +75,10 @@ def defined() -> flags.FlagValues:
     given = flags.FlagValues()
     flags.DEFINE_string("config", DEFAULT, "The study, a file in configs/.", flag_values=given)
     flags.DEFINE_string("workdir", None, "The run directory.", flag_values=given)
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0.", flag_values=given)
+    flags.DEFINE_integer("num_processes", None, "How many processes run it.", flag_values=given)
+    flags.DEFINE_integer("process_id", None, "The number of this one, from 0.", flag_values=given)
+    flags.DEFINE_bool("distributed", False, "Finds these three out.", flag_values=given)
     for name, field in FIELDS.items():
         if type(field.default) is bool:
             flags.DEFINE_bool(f"config.{name}", None, field.help, flag_values=given)
@@ -93,22 +104,74 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     check(config.to_dict())
     workdir = expanded(Path(given["workdir"].value or Path("runs") / path.stem))
+    place, detect = place_of(given), bool(given["distributed"].value)
     try:
-        app.run(lambda _: sys.exit(run(config, workdir)), ["launch.py"])
+        app.run(lambda _: sys.exit(run(config, workdir, place, detect)), ["launch.py"])
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     return 0
 
 
-def run(config: ConfigDict, workdir: Path) -> int:
-    """Runs a study in its run directory; returns the exit status."""
+def run(config: ConfigDict, workdir: Path, place: Place | None = None, detect: bool = False) -> int:
+    """Runs a study in its run directory; returns the exit status.
+
+    Args:
+      config: the study.
+      workdir: the run directory.
+      place: of this process, if several run it.
+      detect: finds the place out.
+    """
+    from aljax.runtime import processes
 
     def work() -> None:
-        from aljax import experiment
+        with processes.joined(place and processes.Place(*place), detect):
+            if not processes.is_first():
+                logging.set_verbosity(logging.ERROR)  # the first process tells what happens
+            from aljax import experiment
 
-        experiment.run(config.to_dict(), workdir)
+            experiment.run(config.to_dict(), workdir)
 
-    return attempted(work)
+    try:
+        status = attempted(work)
+    except Exception:
+        if processes.count() == 1:
+            raise
+        traceback.print_exc()
+        status = 1
+    processes.leave(status)
+    return status
+
+
+def place_of(given: flags.FlagValues) -> Place | None:
+    """Returns the place of this process among several; None if it runs alone, or is to find it out.
+
+    Raises:
+      InvalidInputError: if the flags do not name one.
+    """
+    names = ("coordinator", "num_processes", "process_id")
+    found: dict[str, Any] = {name: given[name].value for name in names}
+    there = [name for name in names if found[name] is not None]
+    if given["distributed"].value:
+        if there:
+            raise InvalidInputError(f"--distributed: finds --{there[0]} out; accepted: one of the two")
+        return None
+    if not there:
+        return None
+    if absent := [name for name in names if name not in there]:
+        raise InvalidInputError(f"--{absent[0]}: is missing; accepted: together with --{there[0]}")
+    coordinator, count, number = (found[name] for name in names)
+    if count < 1:
+        raise InvalidInputError(f"--num_processes={count}: accepted: a whole number of at least 1")
+    if not 0 <= number < count:
+        why = f"accepted: 0 to {count - 1}, with --num_processes={count}"
+        raise InvalidInputError(f"--process_id={number}: {why}")
+    host, _, port = coordinator.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
+        raise InvalidInputError(
+            f"--coordinator={coordinator}: accepted: HOST:PORT of process 0, a port from 1 to 65535"
+        )
+    return (host, int(port), number, count) if count > 1 else None
 
 
 def attempted(work: Callable[[], None]) -> int:
@@ -168,7 +231,8 @@ def unrecognized(name: str, argument: str) -> str:
     if name.startswith("config."):
         return f"{name}={value}: {unknown(name.removeprefix('config.'))}"
     meant = closest(name).replace("config.", "--config.").replace("?;", f"={value}?;" if value else "?;")
-    meant = meant or registry.meant(f"--{name}", ("--config", "--workdir"))
+    others = ("coordinator", "num_processes", "process_id", "distributed")
+    meant = meant or registry.meant(f"--{name}", ("--config", "--workdir", *(f"--{one}" for one in others)))
     return f"{argument}: unknown flag; {meant}accepted: --config, --workdir and --config.FIELD, see --help"
 
 

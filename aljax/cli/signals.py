@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +33,8 @@ def handled(clean: Callable[[], object] = lambda: None) -> Iterator[None]:
     def end(number: int, _: FrameType | None = None) -> None:
         clean()
         with contextlib.suppress(OSError):  # not through sys.stderr, which may be in use at this moment
-            os.write(2, (CURSOR if os.isatty(2) else b"") + f"aljax: {TEXT}\n".encode())
+            stream = _standard_error()
+            os.write(stream, (CURSOR if os.isatty(stream) else b"") + f"aljax: {TEXT}\n".encode())
         os._exit(128 + number)
 
     before = {number: signal.getsignal(number) for number in NUMBERS}
@@ -50,6 +52,14 @@ def handled(clean: Callable[[], object] = lambda: None) -> Iterator[None]:
             signal.signal(number, handler)
         signal.set_wakeup_fd(woken)
         os.close(writable)
+
+
+def _standard_error() -> int:
+    """Returns the descriptor of standard error, which a process that follows another one has moved."""
+    try:
+        return sys.stderr.fileno()
+    except (OSError, ValueError, AttributeError):
+        return 2
 
 
 def _watch(readable: int, end: Callable[[int], None]) -> None:

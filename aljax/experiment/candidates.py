@@ -178,7 +178,7 @@ def write_images(study: Study, chosen: Selections, folder: Path) -> None:
     """Writes synthesized images that were queried as PNG, and queries.jsonl with the recipe of each."""
     if "images" not in chosen.details:
         return
-    lines = []
+    lines, labels = [], np.asarray(study.train_set.labels)
     for number, proposal in enumerate(chosen.acquired):
         recipe = {name: chosen.details[name][proposal].item() for name in synthesis.Recipe._fields}
         file = f"{number:03d}.png"
@@ -187,7 +187,7 @@ def write_images(study: Study, chosen: Selections, folder: Path) -> None:
             {
                 "file": file,
                 "proposal": int(proposal),
-                "class": study.class_names[int(study.train_set.labels[recipe["source"]])],
+                "class": study.class_names[int(labels[recipe["source"]])],
                 "source_id": study.ids[recipe["source"]],
                 "other_id": study.ids[recipe["other"]],
                 **{name: round(x, 4) if type(x) is float else x for name, x in recipe.items()},

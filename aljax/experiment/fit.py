@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -14,7 +15,7 @@ from aljax.experiment.monitor import Monitor
 from aljax.experiment.study import Study, capacity, key_of, places
 from aljax.records import checkpoints
 from aljax.records.checkpoints import Progress
-from aljax.runtime import mesh
+from aljax.runtime import mesh, processes
 from aljax.scenarios import pool
 from aljax.training import ensemble, statistics
 from aljax.training.feed import gathered
@@ -53,7 +54,7 @@ def fit(
     folder = study.workdir / "checkpoints" / f"trial-{trial:02d}{part}"
     fresh = fresh_weights(study, trial, cycle, 0, part)
     owner = checkpoints.training(study.identity, folder, cycle, pools[-1].labeled)
-    progress = checkpoints.latest(folder, owner, like=fresh)
+    progress = newest(folder, owner, fresh)
     if progress is None and study.config["warm_start"] and cycle > 1:
         before = before or fit(study, pools[:-1], trial, monitor, accept=accept)
         progress = fresh._replace(state=ensemble.restarted(before.state, recipe=study.recipe))
@@ -111,11 +112,11 @@ def fit_on(
     room = places(study, len(images.labeled))
     examples = gathered(study.train_set, images.labeled, room, everywhere)
     labeled = np.minimum(np.arange(capacity(study), dtype=np.int32), room - 1)  # their places there
-    labeled, num_labeled = jax.device_put((labeled, np.int32(len(images.labeled))), everywhere)
+    labeled, num_labeled = mesh.put((labeled, np.int32(len(images.labeled))), everywhere)
     keys = keys_of_members(study, trial, cycle, f"batches{part}")
     if study.config["shared_batches"]:
         keys = jnp.broadcast_to(keys[:1], keys.shape)
-    progress = start._replace(state=jax.device_put(start.state, everywhere))
+    progress = start._replace(state=mesh.put(start.state, everywhere))
     epochs = epochs_of(study.recipe, len(images.labeled))
     at_once, saved = 1, time.monotonic()
     while progress.epoch < epochs:
@@ -133,15 +134,17 @@ def fit_on(
             recipe=study.recipe,
             sharding=mesh.spread(study.mesh),
         )
-        for of_epoch in zip(*(values[:count] for values in jax.device_get(metrics)), strict=True):
+        of_epochs = jax.device_get(mesh.here(metrics))
+        for of_epoch in zip(*(values[:count] for values in of_epochs), strict=True):
             progress = Progress(start.attempt, progress.epoch + 1, state, EpochMetrics(*of_epoch))
             monitor.epoch_done(trial, cycle, progress.epoch, epochs, progress.metrics, part)
-        if time.monotonic() - began < BRISK:
+        now, most = time.monotonic(), study.config["checkpoint_minutes"]
+        overdue = now - saved > 60 * (min(WORTH, most) if progress.epoch == epochs else most)
+        stop, any_overdue, any_slow = processes.highest(monitor.stop_requested, overdue, now - began >= BRISK)
+        if not any_slow:
             at_once = min(2 * at_once, ensemble.AT_ONCE)
-        stop, minutes = monitor.stop_requested, (time.monotonic() - saved) / 60
-        worth = WORTH if progress.epoch == epochs else study.config["checkpoint_minutes"]
-        if stop or minutes > min(worth, study.config["checkpoint_minutes"]):
-            checkpoints.save(folder, owner, progress)
+        if stop or any_overdue:
+            save(folder, owner, progress)
             saved = time.monotonic()
         if stop:
             raise Interrupted(
@@ -162,3 +165,23 @@ def fit_on(
         sharding=mesh.spread(study.mesh),
     )
     return progress._replace(state=state)
+
+
+def save(folder: Path, owner: checkpoints.Training, progress: Progress) -> None:
+    """Writes a checkpoint, as `checkpoints.save`; of several processes, the first one does."""
+    whole = mesh.here(progress)
+    processes.shared(partial(checkpoints.save, folder, owner, whole))
+
+
+def newest(folder: Path, owner: checkpoints.Training, like: Progress) -> Progress | None:
+    """Loads the newest checkpoint, as `checkpoints.latest`; several processes have it from the first."""
+    structure = jax.tree.structure(like)
+
+    def leaves() -> list[np.ndarray] | None:
+        found = checkpoints.latest(folder, owner, like=like)
+        return None if found is None else jax.tree.leaves(jax.device_get(found))
+
+    if processes.count() == 1:
+        return checkpoints.latest(folder, owner, like=like)
+    found = processes.shared(leaves)
+    return None if found is None else jax.tree.unflatten(structure, found)

@@ -44,7 +44,7 @@ from aljax.records import (
     selections,
 )
 from aljax.report import make, terminal
-from aljax.runtime import mesh
+from aljax.runtime import mesh, processes
 from aljax.scenarios import pool, stopping
 from aljax.strategies import registry
 from aljax.strategies.base import ties_at_cut
@@ -71,14 +71,17 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
     check_training(config)
     trackers.check(config["tracker"])
     plan = places.plan(config)
-    with directory.opened(workdir, dict(config), environment(devices)):
-        lines = directory.completed(workdir, plan)
+    versions = environment(devices)
+    processes.agree(versions["versions"] | {"device": devices.local_devices[0].device_kind})
+    with processes.entered(directory.opened(workdir, dict(config), versions)):
+        lines = processes.shared(partial(directory.completed, workdir, plan))
         finished = len(lines) == len(places.shortened(plan, lines))
-        damaged = resume.damaged(workdir, lines, finished)
+        damaged = processes.shared(partial(resume.damaged, workdir, lines, finished))
         if damaged or not finished:
-            manifest.begin(workdir)
+            processes.shared(partial(manifest.begin, workdir))
             study = prepare(config, workdir, devices)
-            manifest.enter(workdir, manifest.lasting(workdir))
+            names = processes.shared(partial(manifest.lasting, workdir))
+            processes.shared(partial(manifest.enter, workdir, names))
             refresh = make.Refresher(workdir)
             track = partial(trackers.begin, config, workdir)
             with (
@@ -88,10 +91,15 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
                 for trial in places.trials(config):
                     done = [line for line in lines if line["trial"] == trial]
                     run_trial(study, trial, done, monitor, kept, refresh, damaged)
-        if not manifest.finished(workdir):
-            make.report(workdir, anew=not finished)
-            manifest.write(workdir)
-        terminal.show(workdir)
+        processes.shared(partial(finish, workdir, anew=not finished))
+
+
+def finish(workdir: Path, anew: bool) -> None:
+    """Makes the report of a run that has come to its end, and shows its table; see `make.report`."""
+    if not manifest.finished(workdir):
+        make.report(workdir, anew=anew)
+        manifest.write(workdir)
+    terminal.show(workdir)
 
 
 def run_trial(
@@ -122,7 +130,7 @@ def run_trial(
         clock = Clock()
         path = selections.path_of(study.workdir, trial, cycle)
         folders = {name.split("/")[0] for name in damaged if places.is_of(name, trial, cycle)}
-        selected = None if "gallery" in folders else selections.load(path)
+        selected = None if "gallery" in folders else processes.shared(partial(selections.load, path))
         if selected is None:
             if cycle > 1 and progress is None:
                 training = validation.trained_on(pools, holdout)
@@ -132,19 +140,19 @@ def run_trial(
             selected = select(study, pools[-1], holdout, progress, trial, cycle, clock)
             if cycle <= len(lines):
                 resume.check_made_again(path, lines[cycle - 1], selected)
-            lock.check_held(study.workdir)
-            candidates.write_images(study, selected, path.with_suffix(""))
-            manifest.put(study.workdir, path, selections.content(selected))
+            processes.shared(partial(store, study, selected, path))
         elif "selections" in folders:
-            candidates.write_images(study, selected, path.with_suffix(""))
-        digest = selections.digest(path)
+            processes.shared(partial(candidates.write_images, study, selected, path.with_suffix("")))
+        digest = processes.shared(partial(selections.digest, path))
         try:
             compared = agreement.measured(
                 selected.uncertainty, selected.diversity, selections.offered(selected)
             )
             study, images = candidates.label(study, pools[-1], selected, cycle)
             names, acquired = roles.names_of(study.config, cycle), roles.acquired(study.config, cycle)
-            if "chosen" in folders or not chosen.path_of(study.workdir, trial, cycle).exists():
+            if processes.is_first() and (
+                "chosen" in folders or not chosen.path_of(study.workdir, trial, cycle).exists()
+            ):
                 chosen.save(study.workdir, trial, cycle, selected, names, acquired, study.ids)
         except (ValueError, IndexError) as error:
             raise InvalidInputError(f"{path}: {error}; accepted: the file of this run") from error
@@ -154,7 +162,8 @@ def run_trial(
             resume.check_recorded(path, lines[cycle - 1], compared, digest)
             progress = None
         else:
-            kept.enter(manifest.of_place(study.workdir, trial, cycle))
+            if processes.is_first():
+                kept.enter(manifest.of_place(study.workdir, trial, cycle))
             clock.lap("record")
             training = validation.trained_on(pools, holdout)
             measured: files.Record = {}
@@ -179,10 +188,12 @@ def run_trial(
                 **judged,
             }
             history.append(with_doubts(study, directory.plain(line), training[-1], selected))
-            record(study, history, selected, clock)
-            kept.enter()
+            history[-1] = processes.shared(partial(record, study, history, selected, clock))
+            if processes.is_first():
+                kept.enter()
             monitor.cycle_done(history[-1])
-            refresh()
+            if processes.is_first():
+                refresh()
         if history[cycle - 1].get("stopped"):
             return
 
@@ -249,10 +260,17 @@ def trained_fields(progress: checkpoints.Progress) -> files.Record:
     }
 
 
+def store(study: Study, selected: selections.Selections, path: Path) -> None:
+    """Writes the selections of a cycle, and the images that were made."""
+    lock.check_held(study.workdir)
+    candidates.write_images(study, selected, path.with_suffix(""))
+    manifest.put(study.workdir, path, selections.content(selected))
+
+
 def record(
     study: Study, history: list[files.Record], selected: selections.Selections, clock: "Clock"
-) -> None:
-    """Appends the last line of a trial's history to the records, with the reason if the trial stops."""
+) -> files.Record:
+    """Appends the last line of a trial's history to the records; returns it, with why the trial stops."""
     line = history[-1]
     rules = stopping.Rules(**study.config["stop"], batch=study.config["budget"])
     if stopping.asked_for(rules):
@@ -265,6 +283,7 @@ def record(
     if of_pairs:
         directory.record(study.workdir, "pairs.jsonl", *({**place, **pair} for pair in of_pairs))
     directory.record(study.workdir, "cycles.jsonl", line)  # last, as it makes the cycle complete
+    return line
 
 
 def select(
@@ -321,7 +340,7 @@ def select_from(
         if selection.note:
             logging.warning("trial %d, cycle %d, %s: %s", trial, cycle, names[role], selection.note)
     clock.lap("select")
-    if known:
+    if known and processes.is_first():
         diagnose.write(drawn.study, view, drawn.rows, made["uncertainty"], made["diversity"], trial, cycle)
         clock.lap("diagnose")
     picked = {role: drawn.names[selection.chosen] for role, selection in made.items()}
@@ -330,7 +349,7 @@ def select_from(
     if state is not None and config["stop"]["stability"]:
         details["stop_predictions"] = validation.predicted(study, state, validation.stop_set(study, trial))
     compared = {name: roles.role_of(config, name) for name in config["compare"]}
-    return selections.Selections(
+    own = selections.Selections(
         subset=drawn.names,
         uncertainty=picked["uncertainty"],
         diversity=picked["diversity"],
@@ -340,6 +359,7 @@ def select_from(
         compared_scores={name: made[role].scores for name, role in compared.items()},
         details=details,
     )
+    return processes.shared(lambda: own)  # whatever the processors of the others make of the last digit
 
 
 class Clock:

@@ -20,6 +20,7 @@ from aljax.experiment.tensorboard import Curves
 from aljax.experiment.trackers import Tracker
 from aljax.records.files import Record
 from aljax.records.places import shortened
+from aljax.runtime import processes
 from aljax.training.step import EpochMetrics
 
 TRAIN_CURVES = ("cross_entropy", "ranking_loss", "accuracy")  # a point per epoch
@@ -79,7 +80,7 @@ class Monitor:
             completed=self._done + self._steps_of(cycle) * epoch / epochs,
             description=f"trial {trial}, cycle {cycle}; all cycles",
         )
-        if part:
+        if part or not processes.is_first():
             return
         step = self._epochs_before(trial, cycle) + epoch
         values = {f"train/{name}": float(getattr(metrics, name)) for name in TRAIN_CURVES}
@@ -88,6 +89,8 @@ class Monitor:
     def cycle_done(self, line: Record) -> None:
         """Shows a complete cycle by its record."""
         self._count(line)
+        if not processes.is_first():
+            return
         step = self._epochs_before(line["trial"], line["cycle"] + 1)
         curves = self._curves_of(line["trial"], step)
         curves.add(step, {f"cycle/{name}": line[name] for name in CYCLE_CURVES if line[name] is not None})
@@ -167,13 +170,14 @@ def monitoring(
       track: begins to track a trial, when its first cycle is complete.
     """
     console = Console(stderr=True)
+    hidden = not (console.is_terminal and processes.is_first())
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    with Progress(*columns, console=console, disable=hidden, transient=True) as bar:
         monitor = Monitor(steps_of, plan, workdir, bar, track)
         monitor.skip(lines)
         with _signals_noted(monitor):

@@ -80,7 +80,7 @@ def described(size: Size, config: Mapping[str, Any]) -> str:
 
 
 def _memory(devices: Mesh) -> int:
-    device = devices.devices.flat[0]
+    device = devices.local_devices[0]
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"])

@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from aljax.experiment import embed, inputs, roles, size
 from aljax.records import chosen, manifest
 from aljax.records import directory as records
 from aljax.records.files import Record
-from aljax.runtime import mesh
+from aljax.runtime import mesh, processes
 from aljax.strategies import registry as strategies
 from aljax.training import optimizers, schedules
 from aljax.training import recipe as recipes
@@ -54,9 +55,11 @@ def prepare(config: Mapping[str, Any], workdir: Path, devices: Mesh) -> Study:
     Raises:
       InvalidInputError: if the data, or a user's own code, cannot be used or is not as it was.
     """
-    dataset = inputs.load(config, workdir)
+    dataset = processes.each(partial(inputs.load, config, workdir))
     check_fits(config, len(dataset.train.labels))
-    records.check_same(workdir, "data_sha256", data.digest(dataset))
+    digest = data.digest(dataset)
+    processes.agree({"data_sha256": digest})
+    processes.shared(partial(records.check_same, workdir, "data_sha256", digest))
     return assembled(config, workdir, devices, dataset)
 
 
@@ -67,13 +70,14 @@ def assembled(config: Mapping[str, Any], workdir: Path, devices: Mesh, dataset: 
       InvalidInputError: if a user's own code cannot be used or is not as it was.
     """
     names = {*roles.names_of(config, cycle=1).values(), *roles.names_of(config, cycle=2).values()}
-    if own := strategies.digest(names):
-        records.check_same(workdir, "strategies_sha256", own)
-    if own := training_digest(config):
-        records.check_same(workdir, "training_sha256", own)
+    own = {"strategies_sha256": strategies.digest(names), "training_sha256": training_digest(config)}
+    processes.agree(own)
+    for name, digest in own.items():
+        if digest:
+            processes.shared(partial(records.check_same, workdir, name, digest))
     if dataset.left_out:
         left_out = chosen.table(["file", "reason"], dataset.left_out)
-        manifest.replace(workdir, {"left_out.csv": left_out})
+        processes.shared(partial(manifest.replace, workdir, {"left_out.csv": left_out}))
     mean, std = data.statistics(dataset)
     images, labels = dataset.train.images, dataset.train.labels
     made = room(config)
@@ -104,7 +108,7 @@ def assembled(config: Mapping[str, Any], workdir: Path, devices: Mesh, dataset: 
         key=jax.random.key(config["seed"]),
         ids=dataset.train.ids,
         class_names=dataset.class_names,
-        identity=records.identity(workdir),
+        identity=processes.shared(partial(records.identity, workdir)),
     )
 
 
@@ -172,16 +176,21 @@ def chunk(study: Study) -> int:
 
 def local_mesh(config: Mapping[str, Any]) -> Mesh:
     """Returns the devices of this host that the config asks for."""
-    batch_size, data_set = config["train"]["batch_size"], config["dataset"]
-    pixels = 1 if embedded(data_set) else data_set["image_size"] ** 2
-    if data_set["encoder"]:
+    if config["dataset"]["encoder"]:
         embed.spread()  # starts JAX with all cores, of which training may use fewer
     try:
-        return mesh.local(config["devices"], batch_size, batch_size * pixels)
+        return mesh.local(config["devices"], config["train"]["batch_size"], batch_pixels(config))
     except ValueError as error:
         raise InvalidInputError(
             f"config.devices={config['devices']}: {error}; accepted: 0 for all, or fewer"
         ) from error
+
+
+def batch_pixels(config: Mapping[str, Any]) -> int:
+    """Counts the pixels in a batch; an embedding counts as one."""
+    data_set = config["dataset"]
+    pixels = 1 if embedded(data_set) else data_set["image_size"] ** 2
+    return config["train"]["batch_size"] * pixels
 
 
 def environment(devices: Mesh) -> Record:

@@ -62,7 +62,6 @@ def save(folder: Path, owner: Training, progress: Progress) -> None:
       RunError: if it could not be written; the older ones stay.
     """
     import jax
-    import orbax.checkpoint as ocp
     from jax.flatten_util import ravel_pytree
 
     vector = np.asarray(ravel_pytree(jax.device_get((progress.state, progress.metrics)))[0])
@@ -71,7 +70,7 @@ def save(folder: Path, owner: Training, progress: Progress) -> None:
     path = folder.absolute() / f"{stem}-{WRITING}"
     content = {"vector": vector, "training": np.frombuffer(text, np.uint8)}
     try:
-        with ocp.PyTreeCheckpointer() as checkpointer:
+        with _checkpointer() as checkpointer:
             checkpointer.save(path, content, force=True)
         named = path.with_name(f"{stem}-{_checksum(stem, path)}")
         shutil.rmtree(named, ignore_errors=True)  # the same, from an earlier start
@@ -121,13 +120,11 @@ def read(path: Path) -> tuple[Training, np.ndarray]:
     Raises:
       Damaged: if it cannot be read, or its checksum is not the one in its name.
     """
-    import orbax.checkpoint as ocp
-
     stem, _, checksum = path.name.rpartition("-")
     try:
         if _checksum(stem, path) != checksum:
             raise Damaged("its checksum differs")
-        with ocp.PyTreeCheckpointer() as checkpointer:
+        with _checkpointer() as checkpointer:
             content = checkpointer.restore(path.absolute())
         vector, text = np.asarray(content["vector"]), np.asarray(content["training"]).tobytes()
         owner = Training(*json.loads(text))
@@ -136,6 +133,20 @@ def read(path: Path) -> tuple[Training, np.ndarray]:
     except Exception as error:  # orbax raises almost anything
         raise Damaged(first_line(error)) from error
     return owner, vector
+
+
+def _checkpointer() -> Any:
+    """Returns orbax's writer and reader of trees, which does not wait for other processes of the run."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    own = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix="aljax"
+    )
+    return ocp.Checkpointer(
+        ocp.PyTreeCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone
+    )
 
 
 def _remove_all_but(kept: Path) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from aljax.ops.distances import power_of_two
-from aljax.runtime.mesh import everywhere, of_own_memory, spread
+from aljax.runtime.mesh import everywhere, here, of_own_memory, put, spread
 from aljax.strategies.base import NO_SCORES, Selection, View, needs
 
 EXPONENT = 24  # each factor is scaled to 2^24: products of four of them stay within float32
@@ -131,8 +131,8 @@ def k_means_plus_plus(
         if not np.isfinite(largest):
             raise ValueError("a gradient is not finite")
         rows.append(jnp.pad(factor * power_of_two(largest, EXPONENT), ((0, missing), (0, 0))))
-    rows = jax.device_put(rows, spread(mesh))
-    return _draw(jax.device_put(key, everywhere(mesh)), *rows, count=count, budget=budget)
+    key, rows = put(key, everywhere(mesh)), put(rows, spread(mesh))
+    return here(_draw(key, *rows, count=count, budget=budget))
 
 
 @partial(jax.jit, static_argnames=("count", "budget"))

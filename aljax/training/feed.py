@@ -9,10 +9,10 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
+from aljax.runtime import mesh
 from aljax.training.step import Examples
 
 PORTION = 2**26  # bytes of images in a portion; two are on a device at once
@@ -40,7 +40,7 @@ def gathered(examples: Images, rows: np.ndarray, size: int, sharding: NamedShard
     labels = np.zeros(size, np.int32)
     images[: len(rows)] = examples.images[rows]
     labels[: len(rows)] = examples.labels[rows]
-    return Examples(*jax.device_put((images, labels, examples.mean, examples.std), sharding))
+    return Examples(*mesh.put((images, labels, examples.mean, examples.std), sharding))
 
 
 def portions(

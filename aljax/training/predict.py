@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from aljax.models.layers import pooled
+from aljax.runtime import mesh
 from aljax.training import dropout
 from aljax.training.augment import standardize
 from aljax.training.ensemble import first, member
@@ -123,7 +124,7 @@ def predicted(
     for portion, numbers, count in portions(examples, rows, size, chunk, everywhere):
         jax.block_until_ready(parts[-1:])  # the next portion is there, and no third one
         parts.append(of_portion(state, portion, numbers, count, key, sharding=sharding, **options))
-    return {name: _joined([part[name] for part in parts], size) for name in parts[0]}
+    return mesh.here({name: _joined([part[name] for part in parts], size) for name in parts[0]})
 
 
 @partial(jax.jit, static_argnames=("networks", "wanted", "chunk", "sharding"))

@@ -1,0 +1,247 @@
+"""Jobs of a sweep, through submitit: on a cluster, or on this machine with as many at once as fit."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import logging
+
+from aljax.errors import InvalidInputError, RunError, first_line
+from aljax.experiment import sweep
+from aljax.experiment.sweep import Part
+from aljax.records import files
+from aljax.runtime import mesh
+
+STOPPED = (129, 130, 143)  # exit statuses of a run that was told to stop, and saved what it had
+POLL = 0.5  # seconds between two looks at jobs of this machine
+POLL_CLUSTER = 15.0
+YEAR = 60 * 24 * 365  # minutes: a job of this machine takes as long as it takes
+IDS = "submitted.json"
+
+
+class Work:
+    """What a job does: a run in a process of its own, which is stopped, and saved, when the job is."""
+
+    def __init__(self, command: Sequence[str]):
+        self.command = list(command)
+        self._process: subprocess.Popen[str] | None = None
+
+    def __call__(self) -> tuple[int, str]:
+        """Runs to the end; returns the exit status, and the last line on standard error."""
+        last = ""
+        with contextlib.suppress(ValueError):  # not the main thread's
+            signal.signal(signal.SIGTERM, lambda *_: self._stop())
+        with subprocess.Popen(
+            self.command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+        ) as process:
+            self._process = process
+            assert process.stderr is not None
+            for line in process.stderr:
+                sys.stderr.write(line)
+                last = line.strip() or last
+        return process.returncode, last
+
+    def checkpoint(self) -> Any:
+        """Stops the run and returns what goes on with it; submitit calls it before it requeues a job."""
+        import submitit
+
+        self._stop()
+        if self._process is not None:
+            self._process.wait()
+        return submitit.helpers.DelayedSubmission(Work(self.command))
+
+    def _stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"command": self.command, "_process": None}
+
+
+class Status(NamedTuple):
+    """How far a part of a sweep is."""
+
+    state: str  # "waits", "runs", "finished" or "failed"
+    about: str  # of a failed one, why; of one that runs, its job
+
+
+class Executor(NamedTuple):
+    """What starts jobs."""
+
+    submitit: Any  # the executor
+    cluster: str
+    at_once: int  # jobs, at most
+    gpus: tuple[int, ...]  # of this machine, a job each
+
+
+def executor(
+    folder: Path, cluster: str, options: Mapping[str, Any], config: Mapping[str, Any], jobs: int
+) -> Executor:
+    """Returns what starts jobs.
+
+    Args:
+      folder: for what submitit writes, and what jobs print.
+      cluster: as submitit calls it: slurm, local, debug; "" for what there is.
+      options: of a job, as submitit's AutoExecutor.update_parameters takes them.
+      config: of a job, for the cores that it takes of this machine.
+      jobs: at once; 0 for as many as fit.
+
+    Raises:
+      InvalidInputError: if submitit is not installed, or does not know the cluster or an option.
+    """
+    try:
+        import submitit
+    except ImportError as error:
+        raise InvalidInputError(
+            "aljax sweep: submitit is not installed; accepted: with pip install 'aljax[sweep]', or --print"
+        ) from error
+    try:
+        made = submitit.AutoExecutor(folder, cluster=cluster or None)
+    except (ValueError, RuntimeError) as error:
+        problem = f"--cluster={cluster}: {first_line(error)}; accepted: slurm or local"
+        raise InvalidInputError(problem) from error
+    local = made.cluster in ("local", "debug")
+    defaults: dict[str, Any] = {"name": "aljax"} | ({"timeout_min": YEAR} if local else {})
+    try:
+        made.update_parameters(**(defaults | dict(options)))
+    except (NameError, AssertionError, TypeError, ValueError) as error:
+        problem = f"--job: {first_line(error)}; accepted: options of submitit's jobs"
+        raise InvalidInputError(problem) from error
+    gpus = _gpus() if made.cluster == "local" else ()
+    return Executor(made, made.cluster, jobs or (at_once(config, gpus) if local else sys.maxsize), gpus)
+
+
+def at_once(config: Mapping[str, Any], gpus: Sequence[int] = ()) -> int:
+    """Counts the jobs that fit on this machine: one for each GPU, else as many as there are cores for."""
+    from aljax.experiment.study import batch_pixels
+
+    if gpus:
+        return max(1, len(gpus) // max(1, config["devices"]))
+    return max(1, mesh.cores() // (config["devices"] or mesh.on_cpu(batch_pixels(config))))
+
+
+def _gpus() -> tuple[int, ...]:
+    """Returns the numbers of the GPUs that this process may use."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return tuple(int(number) for number in visible.split(",") if number.strip().isdigit())
+    return tuple(range(len([name for name in os.listdir("/dev") if re.fullmatch(r"nvidia\d+", name)])))
+
+
+class Queue:
+    """The jobs of a sweep: which are submitted, and what came of them."""
+
+    def __init__(self, workdir: Path, parts: Sequence[Part], start: Executor, command: Sequence[str]):
+        self._workdir = workdir
+        self._start = start
+        self._command = command
+        self._parts = parts
+        self._jobs: dict[Part, Any] = {}
+        self._failed: dict[Part, str] = {}
+        self._ids = _ids(workdir)
+        for part in parts:
+            self._adopt(part)
+
+    def statuses(self) -> dict[Part, Status]:
+        """Returns how far each part is."""
+        return {part: self._status(part) for part in self._parts}
+
+    def step(self) -> dict[Part, Status]:
+        """Submits what fits, takes what has ended; returns how far each part is."""
+        for part, job in list(self._jobs.items()):
+            if self._start.cluster == "debug" or job.done():
+                del self._jobs[part]
+                self._take(part, job)
+        statuses = self.statuses()
+        running = [part for part, status in statuses.items() if status.state == "runs"]
+        waiting = [part for part, status in statuses.items() if status.state == "waits"]
+        for part in waiting[: max(0, self._start.at_once - len(running))]:
+            self._submit(part)
+        return self.statuses()
+
+    def stop(self) -> None:
+        """Stops the jobs of this machine; those of a cluster go on."""
+        if self._start.cluster == "local":
+            for job in self._jobs.values():
+                if process := getattr(job, "_process", None):
+                    with contextlib.suppress(OSError):
+                        process.terminate()
+
+    def _status(self, part: Part) -> Status:
+        path = sweep.path_of(self._workdir, part)
+        if part in self._jobs:
+            state = str(getattr(self._jobs[part], "state", "")).upper()
+            return Status("waits" if state == "PENDING" else "runs", f"job {self._jobs[part].job_id}")
+        if part in self._failed:
+            return Status("failed", self._failed[part])
+        if sweep.finished(path):
+            return Status("finished", "")
+        if sweep.at_work(path):  # of a sweep that was killed
+            return Status("runs", "a job from before")
+        return Status("waits", "")
+
+    def _submit(self, part: Part) -> None:
+        options = self._start
+        if options.gpus:
+            taken = {getattr(job, "gpu", None) for job in self._jobs.values()}
+            free = next((gpu for gpu in options.gpus if gpu not in taken), options.gpus[0])
+            options.submitit.update_parameters(gpus_per_node=1, local_visible_gpus=(free,))
+        path = sweep.path_of(self._workdir, part)
+        try:
+            job = options.submitit.submit(Work([*self._command, *part.flags, f"--workdir={path}"]))
+        except Exception as error:  # of the cluster's commands, of many kinds
+            raise RunError(
+                f"{options.cluster}: a job could not be submitted ({first_line(error)})"
+            ) from error
+        if options.gpus:
+            job.gpu = free
+        self._jobs[part] = job
+        self._ids[f"{part.cell}/{part.trial}"] = [options.cluster, job.job_id]
+        files.write(self._workdir / sweep.JOBS / IDS, json.dumps(self._ids, indent=1).encode())
+
+    def _take(self, part: Part, job: Any) -> None:
+        """Notes what came of a job that has ended."""
+        try:
+            status, last = job.result()
+        except Exception as error:  # submitit's own, or what it says of a job that was killed
+            status, last = 1, f"the job has ended without a result ({first_line(error)})"
+        if sweep.finished(sweep.path_of(self._workdir, part)):
+            return
+        if status in STOPPED:
+            logging.info("%s, trial %d: stopped, and submitted again", part.cell, part.trial)
+            return
+        self._failed[part] = last.removeprefix("aljax: ") or f"exit status {status}"
+
+    def _adopt(self, part: Part) -> None:
+        """Takes up the job of a cluster that an earlier command submitted, if it has not ended."""
+        cluster, number = self._ids.get(f"{part.cell}/{part.trial}", ("", ""))
+        if cluster != self._start.cluster or cluster in ("local", "debug"):
+            return
+        job = self._start.submitit._executor.job_class(self._workdir / sweep.JOBS, number)
+        if not job.done():
+            self._jobs[part] = job
+
+
+def _ids(workdir: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((workdir / sweep.JOBS / IDS).read_bytes()))
+    except (OSError, ValueError):
+        return {}
+
+
+def run(queue: Queue, poll: float, show: Callable[[Mapping[Part, Status]], None]) -> dict[Part, Status]:
+    """Works a queue off; returns what came of each part."""
+    while True:
+        statuses = queue.step()
+        show(statuses)
+        if not any(status.state in ("waits", "runs") for status in statuses.values()):
+            return statuses
+        time.sleep(poll)

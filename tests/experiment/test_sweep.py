@@ -1,0 +1,229 @@
+"""Sweeps: which jobs there are, what becomes of them, and that nothing is done twice."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import submitit  # noqa: F401  (it closes the handlers of logs that are there, and with them what pytest captures)
+
+from aljax import experiment
+from aljax.cli import sweep as command
+from aljax.config import default
+from aljax.experiment import jobs, sweep
+from aljax.experiment.sweep import Part
+from tests.harness import ROOT, changed, config_of, results, tiny
+
+PARTS = tuple(Part("digits", trial, (f"--config.first_trial={trial}",)) for trial in range(3))
+
+
+def checked(flags):
+    return {"first_trial": 5, "cycles": 2}
+
+
+def test_every_combination_of_values_has_its_trials():
+    fields = [("budget", ["10", "20"]), ("compare", ["('margin','core_set')"])]
+    found = sweep.cells("digits", fields, ("--config=c.py",), 2, checked)
+    assert [cell.name.partition("-")[0] for cell in found] == [
+        "budget=10,compare=__margin_,_core_set__",
+        "budget=20,compare=__margin_,_core_set__",
+    ]
+    assert [(part.cell, part.trial) for part in found[1].parts] == [(found[1].name, 5), (found[1].name, 6)]
+    assert found[1].parts[1].flags == (
+        *("--config=c.py", "--config.budget=20", "--config.compare=('margin','core_set')"),
+        *("--config.first_trial=6", "--config.trials=1"),
+    )
+    assert sweep.cells("digits", [], (), 1, checked)[0].name == "digits"
+
+
+def test_names_of_values_that_no_file_can_have_differ():
+    a, b = sweep.cells("x", [("model.name", ["a/b.py:c", "a_b.py:c"])], (), 1, checked)
+    assert a.name != b.name
+    assert "/" not in a.name + b.name
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--set", "budgett=1,2"], "--set budgett=1,2: unknown field; did you mean config.budget?"),
+        (["--set", "budget=1,two"], "config.budget=two: accepted: a whole number"),
+        (["--set", "budget=5,5"], "--set 5,5: accepted: different values"),
+        (["--set", "budget"], "--set budget: accepted: FIELD=V1,V2"),
+        (["--set", "trials=1,2"], "--set trials: is the sweep's own"),
+        (["--set", "uncertainty=entropie"], "config.uncertainty='entropie': did you mean 'entropy'?"),
+        (["--set", "budget=10,100000"], "config.budget=100000: accepted: less than config.subset_size"),
+        (["--trials", "0"], "--trials=0: accepted: a whole number from 1"),
+        (["--config", "configs/digit.py"], "--config=configs/digit.py: no such file; did you mean"),
+        (["--config.oracle=page", "--config.trials=1"], "config.oracle='page': accepted: dataset"),
+        (["--workers=3"], "--workers=3: unknown flag"),
+        (["--jobs=-1"], "--jobs=-1: accepted: 0"),
+        (["--job", "time"], "--job time: accepted: NAME=VALUE"),
+        (["--cluster=hal", "--trials=1"], "--cluster=hal: "),
+        (["--job", "slurm_tea=1", "--trials=1"], "--job: Unknown argument 'tea'"),
+    ],
+)
+def test_bad_input_has_one_line(tmp_path, capsys, flags, said):
+    try:
+        status = command.main([*flags, f"--workdir={tmp_path / 'sweep'}"])
+    except SystemExit as end:
+        status = end.code
+    assert status == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"aljax: {said}")
+    assert errors.count("\n") == 1
+    assert not [*tmp_path.glob("sweep/parts/*")]
+
+
+@pytest.mark.parametrize("name", ["config.json", "letter.txt"])
+def test_a_folder_that_holds_something_else_is_refused(tmp_path, capsys, name):
+    (tmp_path / name).write_text("{}")
+    assert command.main([f"--workdir={tmp_path}"]) == 2
+    assert f"holds {name} and no sweep" in capsys.readouterr().err
+
+
+def test_without_submitit_one_line_says_what_to_install(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    assert command.main([f"--workdir={tmp_path / 'sweep'}", "--trials=1"]) == 2
+    assert "submitit is not installed; accepted: with pip install 'aljax[sweep]'" in capsys.readouterr().err
+
+
+def test_a_value_may_hold_commas():
+    assert command._values("('a','b'),(1, 2),x") == ["('a','b')", "(1, 2)", "x"]
+
+
+class Job:
+    """A job that ends when it is told to."""
+
+    def __init__(self, number):
+        self.job_id, self.outcome = str(number), None
+
+    def done(self):
+        return self.outcome is not None
+
+    def result(self):
+        return self.outcome
+
+
+class Starter:
+    """Submits jobs that do nothing."""
+
+    def __init__(self):
+        self.jobs = []
+
+    def submit(self, work):
+        self.jobs.append(Job(len(self.jobs)))
+        self.jobs[-1].command = work.command
+        return self.jobs[-1]
+
+
+def states(statuses):
+    return [status.state for status in statuses.values()]
+
+
+def test_as_many_jobs_as_fit_and_what_was_stopped_again(tmp_path, monkeypatch):
+    done = set()
+    monkeypatch.setattr(sweep, "finished", lambda path: path.name in done)
+    starter = Starter()
+    queue = jobs.Queue(tmp_path, PARTS, jobs.Executor(starter, "local", 2, ()), ["aljax"])
+    assert states(queue.step()) == ["runs", "runs", "waits"]
+    path = tmp_path / "parts" / "digits" / "trial-00"
+    assert starter.jobs[0].command == ["aljax", "--config.first_trial=0", f"--workdir={path}"]
+    starter.jobs[0].outcome = (143, "aljax: stopped")  # preempted
+    starter.jobs[1].outcome = (2, "aljax: config.budget=3: accepted: 4")
+    assert states(queue.step()) == ["runs", "failed", "runs"]
+    assert queue.statuses()[PARTS[1]].about == "config.budget=3: accepted: 4"
+    assert starter.jobs[2].command == starter.jobs[0].command
+    done.update({"trial-00", "trial-02"})
+    starter.jobs[2].outcome = starter.jobs[3].outcome = (0, "")
+    assert states(queue.step()) == ["finished", "failed", "finished"]
+    again = jobs.Queue(tmp_path, PARTS, jobs.Executor(starter, "local", 2, ()), ["aljax"])
+    assert states(again.step()) == ["finished", "runs", "finished"]
+    assert len(starter.jobs) == 5
+
+
+def test_jobs_fit_by_cores_and_by_gpus(monkeypatch):
+    monkeypatch.setattr(jobs.mesh, "cores", lambda: 8)
+    config = default().to_dict()
+    assert jobs.at_once(changed(config, devices=2)) == 4
+    assert jobs.at_once(changed(config, devices=16)) == 1
+    assert jobs.at_once(changed(config, devices=0), gpus=(0, 1, 2)) == 3
+
+
+JOB = """
+import signal, sys
+from aljax.experiment.jobs import Work
+program = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(143)); "
+program += "print('aljax: begun', file=sys.stderr, flush=True); time.sleep(60)"
+work = Work([sys.executable, "-c", program])
+def preempted(*_):
+    print(work.checkpoint().function.command == work.command, flush=True)
+signal.signal(signal.SIGUSR2, preempted)
+print(work())
+"""
+
+
+def test_a_job_stops_its_run_and_goes_on_with_the_same():
+    job = subprocess.Popen(
+        [sys.executable, "-c", JOB], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert job.stderr.readline() == "aljax: begun\n"
+    job.send_signal(signal.SIGUSR2)  # as submitit has a cluster do before it takes the machine away
+    assert job.communicate(timeout=60)[0].splitlines() == ["True", "(143, 'aljax: begun')"]
+
+
+def test_the_script_runs_each_part_and_is_requeued_when_it_is_stopped(tmp_path):
+    program = tmp_path / "run"
+    steps = ('echo "$@" > "$OUT"', 'trap "exit 143" TERM', 'touch "$OUT.begun"', "sleep 20 & wait")
+    program.write_text("\n".join(("#!/bin/bash", *steps, "")))
+    requeue = tmp_path / "scontrol"
+    requeue.write_text('#!/bin/bash\necho "$@" > "$OUT.requeued"\n')
+    for path in (program, requeue):
+        path.chmod(0o755)
+    text = sweep.script(tmp_path, PARTS, [str(program)], ["--partition=gpu"])
+    assert "\n#SBATCH --array=0-2\n" in text
+    assert "\n#SBATCH --partition=gpu\n" in text
+    out = tmp_path / "out"
+    env = {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_JOB_ID": "7", "OUT": str(out)}
+    env["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+    job = subprocess.Popen(["bash", "-c", text], env=env)
+    while not (tmp_path / "out.begun").exists():
+        time.sleep(0.05)
+    job.terminate()
+    assert job.wait(30) == 143
+    assert out.read_text() == f"--config.first_trial=1 --workdir={sweep.path_of(tmp_path, PARTS[1])}\n"
+    assert (tmp_path / "out.requeued").read_text() == "requeue 7_1\n"
+
+
+def test_a_sweep_that_was_killed_goes_on_and_writes_the_bytes_of_one_run(tmp_path):
+    fields = tiny(tmp_path, trials=2, cycles=2)
+    flags = [f"--config.{name}={value}" for name, value in fields.items()]
+    folder = tmp_path / "sweep"
+    line = [
+        sys.executable,
+        "-m",
+        "aljax",
+        "sweep",
+        "--cluster=local",
+        "--jobs=2",
+        f"--workdir={folder}",
+        *flags,
+    ]
+    options = {"env": {**os.environ, "PYTHONPATH": str(ROOT)}, "text": True, "cwd": tmp_path}
+    killed = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+    parts = [folder / "parts" / "digits" / f"trial-{trial:02d}" for trial in (0, 1)]
+    while not all(path.exists() for path in parts):
+        assert killed.poll() is None
+        time.sleep(0.05)
+    killed.kill()
+    killed.wait()
+    assert all(map(sweep.at_work, parts))
+    again = subprocess.run(line, capture_output=True, **options)
+    assert again.returncode == 0, again.stderr
+    assert len([*folder.glob("jobs/*_submitted.pkl")]) == 2
+    config = config_of("digits", **{name.replace(".", "__"): value for name, value in fields.items()})
+    experiment.run(config, tmp_path / "one")
+    assert results(folder / "digits") == results(tmp_path / "one")
+    assert not subprocess.run(line, capture_output=True, **options).returncode
+    assert len([*folder.glob("jobs/*_submitted.pkl")]) == 2
