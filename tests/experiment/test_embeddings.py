@@ -1,13 +1,16 @@
 """Runs on embeddings: heads of all kinds, pools and streams, the given space, reports without images."""
 
 import csv
+import signal
 
 import numpy as np
 import pytest
 
+from aljax.errors import Interrupted
 from aljax.experiment import loop as experiment
+from aljax.experiment.monitor import Monitor
 from aljax.records import diagnostics, files, selections, verify
-from tests.harness import small
+from tests.harness import results, small
 
 D, CLASSES = 6, 3
 OWN = """
@@ -118,3 +121,30 @@ def test_a_user_s_own_network_with_dropout_in_a_stream_with_precise_statistics(c
     lines = files.read_lines(workdir / "cycles.jsonl")[0]
     assert lines[-1]["accuracy"] > 0.6
     assert list(verify.problems(workdir)) == []
+
+
+def test_a_trial_has_the_same_bytes_alone_among_others_and_after_an_interruption(
+    clouds, tmp_path, monkeypatch
+):
+    """Of heads, whose epochs go into few calls, and whose cycles reach the disk together."""
+    fields = {"cycles": 2, "ensemble": 2, "diversity": "bald"}
+    whole, alone, killed = (tmp_path / name for name in ("whole", "alone", "killed"))
+    experiment.run(config_of(clouds, **fields, trials=3), whole)
+    experiment.run(config_of(clouds, **fields, first_trial=2, trials=1), alone)
+    original = Monitor.epoch_done
+
+    def asking_to_stop(monitor, trial, cycle, epoch, epochs, metrics, part=""):
+        original(monitor, trial, cycle, epoch, epochs, metrics, part)
+        if (trial, cycle, epoch) == (1, 2, 20):
+            monitor.stop_requested = signal.SIGTERM
+
+    monkeypatch.setattr(Monitor, "epoch_done", asking_to_stop)
+    with pytest.raises(Interrupted, match="stopped in trial 1, cycle 2, after epoch"):
+        experiment.run(config_of(clouds, **fields, trials=3), killed)
+    monkeypatch.setattr(Monitor, "epoch_done", original)
+    assert list(verify.problems(killed)) == []
+    experiment.run(config_of(clouds, **fields, trials=3), killed)
+    assert results(killed) == results(whole)
+    lines = (whole / "cycles.jsonl").read_bytes().splitlines()
+    assert (alone / "cycles.jsonl").read_bytes().splitlines() == lines[4:]
+    assert list(verify.problems(whole)) == []

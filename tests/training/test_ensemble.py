@@ -1,3 +1,4 @@
+import itertools
 import re
 
 import chex
@@ -94,6 +95,34 @@ def test_a_bad_step_of_any_member_is_told(networks, recipe, examples, devices):
     )
     assert int(metrics.bad_step[0]) == 1
     assert jnp.isfinite(metrics.cross_entropy[0])
+
+
+def test_a_training_is_the_same_however_it_is_cut_into_calls(networks, recipe, examples, devices):
+    """To the byte: small heads take many epochs in a call, and what goes on begins anywhere."""
+    place = mesh.everywhere(devices)
+    examples = jax.device_put(examples, place)
+    found = []
+    for cuts in ([0, 4], [0, 1, 3, 4]):
+        state, losses = jax.device_put(fresh(networks, recipe, 1), place), []
+        for begin, end in itertools.pairwise(cuts):
+            state, metrics = ensemble.epochs(
+                state,
+                examples,
+                jnp.arange(24, dtype=jnp.int32),
+                jnp.int32(20),
+                jnp.int32(begin),
+                jnp.int32(end - begin),
+                jnp.int32(4),
+                KEYS[:1],
+                networks=networks,
+                recipe=recipe,
+                sharding=mesh.spread(devices),
+            )
+            losses.append(metrics.cross_entropy[: end - begin])
+        found.append(jax.device_get((state, np.concatenate(losses))))
+    chex.assert_trees_all_equal(*found)
+    assert found[0][1].shape == (4,)
+    assert (found[0][1] > 0).all()
 
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
