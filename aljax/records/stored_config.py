@@ -110,16 +110,18 @@ def check_same_config(
 ) -> None:
     """Logs that a run goes on with other versions or another device.
 
-    Fields named in `free` may differ.
+    Fields named in `free` may differ. One that the run was begun without, by an older version, was as its
+    default is.
 
     Raises:
       InvalidInputError: if the stored config is another, naming each field that differs.
     """
     old, new = flatten(fields(stored)), flatten(as_json(config))
+    defaults = as_json({name: field.default for name, field in FIELDS.items()})
     differing = [
         f"config.{name} is {_shown(new, name)}, was {_shown(old, name)}"
         for name in sorted(old.keys() | new.keys())
-        if name not in free and old.get(name, _ABSENT) != new.get(name, _ABSENT)
+        if name not in free and old.get(name, defaults.get(name, _ABSENT)) != new.get(name, _ABSENT)
     ]
     if differing:
         raise InvalidInputError(

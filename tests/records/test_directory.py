@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aljax.config import FIELDS
 from aljax.errors import InvalidInputError, RunError
 from aljax.records import directory as records
 from aljax.records import files, places, selections
@@ -260,6 +261,13 @@ def test_another_config_is_refused_with_the_fields_that_differ(tmp_path):
     assert "config.train.epochs is 3, was 2" in text
     assert "config.budget is 5, was absent" in text
     assert "milestones" not in text
+
+
+def test_a_field_that_came_later_was_as_its_default_is(tmp_path):
+    begin(tmp_path)
+    opened(tmp_path, {**CONFIG, "tracker": FIELDS["tracker"].default})
+    with pytest.raises(InvalidInputError, match="config.tracker is 'wandb', was absent"):
+        opened(tmp_path, {**CONFIG, "tracker": "wandb"})
 
 
 def test_other_data_are_refused(tmp_path):
