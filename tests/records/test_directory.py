@@ -266,7 +266,7 @@ def test_another_config_is_refused_with_the_fields_that_differ(tmp_path):
 def test_a_field_that_came_later_was_as_its_default_is(tmp_path):
     begin(tmp_path)
     opened(tmp_path, {**CONFIG, "tracker": FIELDS["tracker"].default})
-    with pytest.raises(InvalidInputError, match="config.tracker is 'wandb', was absent"):
+    with pytest.raises(InvalidInputError, match=r"config\.tracker is 'wandb', was absent"):
         opened(tmp_path, {**CONFIG, "tracker": "wandb"})
 
 
