@@ -35,6 +35,7 @@ def load(
     classes: int = 0,
     images: int = 0,
     cache: str = "",
+    encoder: str = "",
     unknown: bool = False,
     **fields: Any,
 ) -> Dataset:
@@ -48,6 +49,7 @@ def load(
       classes: keep the first so many classes; 0 keeps all.
       images: keep so many images of the train split, drawn at random, always the same; 0 keeps all.
       cache: a folder that keeps the data set for the next time; its images are mapped from there. "": none.
+      encoder: must be "": images are embedded by `aljax.experiment.inputs.load`, which gives a `reader`.
       unknown: keep images whose label is unknown (-1), and accept a test split without images.
       **fields: the other fields of `Request`; image_size and channels are needed.
 
@@ -59,6 +61,10 @@ def load(
       RunError: if the cache could not be written.
     """
     function = registry.find(source, SOURCES, "config.dataset.source")
+    if encoder:
+        raise InvalidInputError(
+            f"config.dataset.encoder={encoder!r}: accepted: ''; aljax.experiment.inputs.load embeds"
+        )
     request = Request(name, **fields)
     request = request._replace(
         data_dir=os.path.expanduser(request.data_dir),

@@ -79,7 +79,13 @@ def test_a_source_that_does_not_exist():
 
 def test_sources_are_asked_for_the_fields_of_the_config():
     fields = {name.removeprefix("dataset.") for name in FIELDS if name.startswith("dataset.")}
-    assert fields == {*Request._fields, "source", "classes", "images"}
+    of_load = {"source", "classes", "images", "cache", "encoder"}
+    assert fields == {*Request._fields} - {"reader", "scratch"} | of_load
+
+
+def test_images_are_not_embedded_without_a_word():
+    with pytest.raises(InvalidInputError, match=r"config\.dataset\.encoder='lite0': accepted: ''"):
+        data.load("embedded", "digits", image_size=8, channels=1, encoder="lite0")
 
 
 def test_images_in_both_splits_are_counted_once(monkeypatch, noise):
