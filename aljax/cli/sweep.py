@@ -27,6 +27,8 @@ STATUS = """Exit status: 0 all is finished and joined, 1 a job failed, 2 the con
 unusable, 128 and the signal's number: stopped; jobs of this machine too, those of a cluster go on."""
 STATES = ("finished", "runs", "waits", "failed")
 
+CLUSTERS = ("slurm", "local", "debug")
+
 
 @guarded
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--workdir", type=Path, required=True, help="the folder of the sweep")
     parser.add_argument("--print", action="store_true", help="writes a script for sbatch, and runs nothing")
-    parser.add_argument("--cluster", default="", help="slurm or local (default: slurm where there is one)")
+    parser.add_argument(
+        "--cluster",
+        default="",
+        help="slurm, local or debug, in this process (default: slurm where there is one, else local)",
+    )
     parser.add_argument(
         "--jobs", type=int, default=0, help="at once on this machine (default: as many as fit)"
     )
@@ -56,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--print, as sbatch does (time, gpus, partition)",
     )
     given, flags = parser.parse_known_args(sys.argv[1:] if arguments is None else arguments)
+    if given.cluster not in ("", *CLUSTERS):
+        parser.error(f"--cluster={given.cluster}: accepted: {', '.join(CLUSTERS)}")
     if given.jobs < 0:
         parser.error(f"--jobs={given.jobs}: accepted: 0 for as many as fit, or more")
     if strange := [flag for flag in flags if not flag.startswith("--config.")]:
