@@ -23,7 +23,7 @@ import numpy as np
 from absl import logging
 
 from aljax import agreement, metrics, oracles
-from aljax.config import check, flatten, images_in
+from aljax.config import check, embedded, flatten, images_in
 from aljax.data import dataset as data
 from aljax.errors import Interrupted, InvalidInputError, NonFiniteError
 from aljax.experiment import collection, inputs, loop, questions, roles, saved, trackers
@@ -39,6 +39,7 @@ from aljax.experiment.study import (
     local_mesh,
     steps_of,
 )
+from aljax.models import encoders
 from aljax.oracles import Oracle, Progress, Session, Setting
 from aljax.oracles.files import take_all
 from aljax.records import (
@@ -112,6 +113,8 @@ def run(config: Mapping[str, Any], workdir: str | Path, oracle: Oracle | None = 
     before = stored_config.flat(path) if path.exists() else {}
     with directory.opened(workdir, dict(config), environment(devices), FREE):
         lines = directory.completed(workdir, planned(config, workdir))
+        if not embedded(config["dataset"]) and not encoders.installed():
+            logging.warning("no pretrained network: one is trained on the images alone; %s", encoders.INSTALL)
         dataset = inputs.load(config, workdir, unknown=True)
         check_files(config, dataset)
         study = assembled(config, workdir, devices, dataset)

