@@ -1,4 +1,4 @@
-"""How memory and time grow with the pool: python -m benchmarks.scale --out FILE.json
+"""Memory and time as the pool grows: python -m benchmarks.scale --out FILE.json
 
 Four parts, each in processes of their own, so that none finds what another left:
 

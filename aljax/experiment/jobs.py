@@ -28,7 +28,7 @@ IDS = "submitted.json"
 
 
 class Work:
-    """What a job does: a run in a process of its own, which is stopped, and saved, when the job is."""
+    """Runs a study in a process of its own, which is stopped, and saved, when the job is."""
 
     def __init__(self, command: Sequence[str]):
         self.command = list(command)
@@ -67,14 +67,14 @@ class Work:
 
 
 class Status(NamedTuple):
-    """How far a part of a sweep is."""
+    """Describes how far a part of a sweep is."""
 
     state: str  # "waits", "runs", "finished" or "failed"
     about: str  # of a failed one, why; of one that runs, its job
 
 
 class Executor(NamedTuple):
-    """What starts jobs."""
+    """Starts jobs."""
 
     submitit: Any  # the executor
     cluster: str

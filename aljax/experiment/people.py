@@ -64,14 +64,8 @@ from aljax.strategies import registry
 # Fields that may change when a run goes on.
 FREE = (
     *("cycles", "budget", "oracle", "page.port", "devices", "checkpoint_minutes", "tracker"),
-    *(
-        "dataset.data_dir",
-        "dataset.images_dir",
-        "dataset.labels",
-        "dataset.class_names",
-        "dataset.skip_unreadable",
-    ),
-    "dataset.cache",
+    *("dataset.data_dir", "dataset.images_dir", "dataset.labels", "dataset.class_names"),
+    *("dataset.skip_unreadable", "dataset.cache"),
 )
 
 

@@ -22,7 +22,7 @@ INSTALL = "pip install 'aljax[{0}]' (in a checkout: pip install -e '.[{0}]')"
 
 
 class Trial(NamedTuple):
-    """What a tracker is told of a trial at its start."""
+    """Describes a trial to a tracker, at its start."""
 
     workdir: Path  # of the study
     number: int

@@ -74,7 +74,7 @@ def _is_tiny(x, kernel):
 
 
 def _is_slow(x, kernel):
-    """Whether XLA's convolution has no fast form for the type, on a CPU."""
+    """Tells whether XLA's convolution has no fast form for the type, on a CPU."""
     return x.dtype == kernel.dtype == jnp.bfloat16
 
 

@@ -26,7 +26,7 @@ def kept(workdir: Path) -> Iterator["Ledger"]:
 
 
 class Ledger:
-    """What the cycles of a run wrote and the manifest does not list yet; made by `kept`."""
+    """Holds what the cycles of a run wrote and the manifest does not list yet; made by `kept`."""
 
     def __init__(self, workdir: Path) -> None:
         self._workdir = workdir

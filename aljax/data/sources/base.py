@@ -57,7 +57,7 @@ class LeftOut(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What follows from all images of a data set; a cache keeps it, so that they need not be read."""
+    """Holds what follows from all images of a data set; a cache keeps it, so that they need not be read."""
 
     sha256: str  # see `dataset.digest`
     mean: np.ndarray  # of the train split, see `dataset.channel_statistics`

@@ -5,6 +5,7 @@ names; every other image, at any depth, belongs to the train split with the labe
 paths below `data_dir`.
 """
 
+import functools
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -189,10 +190,17 @@ def hashed(paths: list[str]) -> list[File]:
 
     def of(path: str) -> File:
         try:
-            with open(path, "rb") as file:
-                return File(path, hashlib.file_digest(file, "sha256").hexdigest())
+            status = os.stat(path)
+            return File(path, _sha256(path, status.st_size, status.st_mtime_ns))
         except OSError as error:
             raise InvalidInputError(f"{path}: {error.strerror}; accepted: a file that can be read") from error
 
     with ThreadPoolExecutor() as threads:
         return list(threads.map(of, paths))
+
+
+@functools.lru_cache(maxsize=2**20)
+def _sha256(path: str, size: int, modified: int) -> str:
+    """Returns the SHA-256 of a file's bytes; one that is asked for again, unchanged, is not read again."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

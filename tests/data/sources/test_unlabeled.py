@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from aljax import data
+from aljax.data.sources import unlabeled
 from aljax.errors import InvalidInputError
 
 
@@ -140,3 +141,20 @@ def test_names_of_classes_are_compared_as_normalized(folder, tmp_path):
 def test_unreadable_images_are_refused_unless_they_may_be_left_out(folder):
     with pytest.raises(InvalidInputError, match=r"1 of 7 images cannot be read: broken\.png"):
         load(folder, skip_unreadable=False)
+
+
+def test_a_file_is_hashed_once_and_anew_when_it_has_changed(tmp_path, monkeypatch):
+    path, read = tmp_path / "a.png", []
+    path.write_bytes(b"one")
+
+    def counted(file, name, digest=hashlib.file_digest):
+        read.append(file.name)
+        return digest(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    first, again = (unlabeled.hashed([str(path)])[0] for _ in range(2))
+    assert first == again
+    assert len(read) == 1
+    path.write_bytes(b"two")
+    os.utime(path, ns=(1, 1))
+    assert unlabeled.hashed([str(path)])[0].sha256 == hashlib.sha256(b"two").hexdigest()
