@@ -223,9 +223,14 @@ def of_place(workdir: Path, trial: int, cycle: int) -> list[str]:
 
 
 def foreign(workdir: Path) -> list[str]:
-    """Returns what lies in a run directory and is not of a run: other files, and what a killed write left."""
+    """Returns what lies in a run directory and is not of a run.
+
+    A file that is being written, or that a killed write left, is a run's: its next start removes it.
+    """
     known = {*FILES, *FOLDERS, *AFTERWARDS, NAME, lock.NAME}
-    return sorted(name for name in os.listdir(workdir) if name not in known)
+    return sorted(
+        name for name in os.listdir(workdir) if name not in known and not name.startswith(files.PARTIAL)
+    )
 
 
 def _present(workdir: Path) -> list[str]:
