@@ -83,7 +83,10 @@ def accuracy(shown: Sequence[Run]) -> list[Drawn]:
     named = list(zip(labels, shown, strict=True))
     most = max(line["labeled"] for run in shown for line in run.lines)
     bands = {band for run in shown for band in protocol.bands(run.config) if band.labeled <= most}
-    seen = [100 * line["accuracy"] for run in shown for line in run.lines]
+    known = [line["accuracy"] for run in shown for line in run.lines if line["accuracy"] is not None]
+    if not known:
+        return []
+    seen = [100 * value for value in known]
     seen += [edge for band in bands for edge in (band.low, band.high)]
     margin = 1 + 0.08 * (max(seen) - min(seen))
     figure = plots.curves(
@@ -227,13 +230,14 @@ def spearman(run: Run) -> list[Drawn]:
 @of_one
 def classes(run: Run) -> list[Drawn]:
     """Draws the class balance of the batches against the sub-pool's."""
-    if not run.diagnostics:
+    counted = [line for line in run.diagnostics if line.get("classes")]
+    if not counted:
         return []
-    cycles = sorted({line["cycle"] for line in run.diagnostics})
+    cycles = sorted({line["cycle"] for line in counted})
     counts = {
         name: np.array(
             [
-                np.sum([line["classes"][name] for line in run.diagnostics if line["cycle"] == cycle], axis=0)
+                np.sum([line["classes"][name] for line in counted if line["cycle"] == cycle], axis=0)
                 for cycle in cycles
             ],
             float,

@@ -111,7 +111,8 @@ def why(run: Run) -> dict[str, Any] | None:
                 ),
             )
         )
-    return {"rows": rows, "most": f"{math.log(len(run.diagnostics[0]['classes']['pool'])):.2f}"}
+    counts = [counted for line in run.diagnostics if (counted := get(line, "classes", "pool"))]
+    return {"rows": rows, "most": f"{math.log(len(counts[0])):.2f}" if counts else ""}
 
 
 def gaps(run: Run) -> list[Difference]:
@@ -124,7 +125,7 @@ def gaps(run: Run) -> list[Difference]:
             name: {
                 line["trial"]: line["distance"][name]
                 for line in measured
-                if line["cycle"] == cycle and line["distance"][name] is not None
+                if line["cycle"] == cycle and get(line, "distance", name) is not None
             }
             for name in ("uncertainty", "diversity", "pool")
         }
@@ -184,11 +185,11 @@ def timings(run: Run) -> dict[str, Any] | None:
     present = {name for line in run.timings for name in _phases(line)}
     phases = [name for name in PHASES if name in present] + sorted(present - set(PHASES))
     planned = (run.config.get("train") or {}).get("epochs") or 0
-    trained = {place_of(line): (line.get("epochs") or planned) * line["labeled"] for line in run.lines}
+    trained = {place_of(line): (line.get("epochs") or planned) * (line["labeled"] or 0) for line in run.lines}
     rows, rates = [], []
     for cycle in sorted({line["cycle"] for line in run.timings}):
         group = [line for line in run.timings if line["cycle"] == cycle]
-        seconds = [float(np.mean([line.get(name, 0.0) for line in group])) for name in phases]
+        seconds = [float(np.mean([line.get(name) or 0.0 for line in group])) for name in phases]
         speed = [
             trained[place_of(line)] / line["train"]
             for line in group

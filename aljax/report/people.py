@@ -146,10 +146,10 @@ def _row(line: Record, seconds: float) -> tuple[str, ...]:
     known = line.get("interval")
     return (
         str(line["cycle"]),
-        f"{line.get('asked', 0):,}",
-        *(f"{kinds.get(kind, 0):,}" for kind in ("label", "skip", "unsure")),
+        f"{line.get('asked') or 0:,}",
+        *(f"{kinds.get(kind) or 0:,}" for kind in ("label", "skip", "unsure")),
         f"{100 * line['accuracy']:.1f}" if known else "-",
         f"{100 * known[0]:.1f} to {100 * known[1]:.1f}" if known else "-",
-        f"{line.get('judged', 0):,}",
+        f"{line.get('judged') or 0:,}",
         f"{seconds:.0f}" if seconds else "-",
     )

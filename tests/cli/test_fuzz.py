@@ -25,6 +25,7 @@ from aljax.records import (
     stored_config,
     verify,
 )
+from aljax.records.kinds import KINDS
 from tests.harness import finished_run
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -136,14 +137,29 @@ def reads(run):
 )
 def test_lines_with_a_right_checksum_may_hold_anything(whole, name, number, changed, dropped):
     """As if written by another program: the checksum is no reason to trust what is in a line."""
-    path = whole / name
+    read_with(whole, name, number, changed, dropped)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_whatever_may_be_null_is_read_as_null(whole, name):
+    """All fields of a line at once, and each of those that a reader computes with by itself."""
+    record = lines.decoded((whole / name).read_bytes().splitlines(keepends=True)[0])
+    fields = [field for field in {**KINDS[name], **record} if field not in ("trial", "cycle")]
+    computed = [field for field in fields if field in ("labeled", "train", "C", "accuracy", "classes")]
+    for changed in (dict.fromkeys(fields), *({field: None} for field in computed)):
+        read_with(whole, name, 0, changed, set())
+
+
+def read_with(run, name, number, changed, dropped):
+    """Reads a run whose line of a file has other values, or lacks some."""
+    path = run / name
     before = path.read_bytes()
     kept = before.splitlines(keepends=True)
     record = {k: v for k, v in (lines.decoded(kept[number]) | changed).items() if k not in dropped}
     kept[number] = encoded(record)
     try:
         path.write_bytes(b"".join(kept))
-        reads(whole)
+        reads(run)
     finally:
         path.write_bytes(before)
 

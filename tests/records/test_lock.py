@@ -70,3 +70,15 @@ def test_files_have_the_rights_that_the_umask_leaves(tmp_path):
         os.umask(before)
     for path in (tmp_path / "file", tmp_path / "run" / "config.json", tmp_path / "run" / lock.NAME):
         assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_what_cannot_be_read_in_a_directory_that_has_gone_is_no_wrong_input(tmp_path):
+    workdir = tmp_path / "run"
+
+    def work():
+        with opened(workdir):
+            shutil.rmtree(workdir)
+            files.read(workdir / "manifest.json")
+
+    with pytest.raises(RunError, match="was removed or replaced while the run was at work"):
+        work()
