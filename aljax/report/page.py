@@ -111,8 +111,8 @@ def why(run: Run) -> dict[str, Any] | None:
                 ),
             )
         )
-    counts = [counted for line in run.diagnostics if (counted := get(line, "classes", "pool"))]
-    return {"rows": rows, "most": f"{math.log(len(counts[0])):.2f}" if counts else ""}
+    counts = [len(line["classes"]["pool"]) for line in run.diagnostics if get(line, "classes", "pool")]
+    return {"rows": rows, "most": f"{math.log(counts[0]):.2f}" if counts else ""}
 
 
 def gaps(run: Run) -> list[Difference]:
