@@ -40,6 +40,7 @@ def opened(workdir: Path, config: Record, environment: Record, free: Sequence[st
     Raises:
       InvalidInputError: if another process holds the lock, the stored config differs, or the directory
         cannot be written.
+      RunError: if input was refused because the directory had been removed or replaced meanwhile.
     """
     new = not workdir.exists()
     try:
@@ -54,6 +55,7 @@ def opened(workdir: Path, config: Record, environment: Record, free: Sequence[st
         try:
             yield
         except InvalidInputError:
+            lock.check_held(workdir)  # else the folder is to blame, not what was looked for in it
             if new:
                 _withdraw(workdir)
             raise

@@ -22,7 +22,6 @@ def held(workdir: Path) -> Iterator[None]:
 
     Raises:
       InvalidInputError: if another process holds it, or it cannot be locked.
-      RunError: if something in it could not be read because it was removed or replaced meanwhile.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -36,11 +35,7 @@ def held(workdir: Path) -> Iterator[None]:
         _take(descriptor, workdir)
         _held[workdir] = folder, descriptor
         stack.callback(_held.pop, workdir, None)
-        try:
-            yield
-        except InvalidInputError:
-            check_held(workdir)  # else the folder is to blame, not what was looked for in it
-            raise
+        yield
 
 
 @contextlib.contextmanager
