@@ -38,13 +38,13 @@ def compare(a: ArrayLike, b: ArrayLike, subset_size: int) -> Agreement:
     Source: kappa is Cohen's, "A Coefficient of Agreement for Nominal Scales", 1960; the p-value
     is that of the hypergeometric distribution (M, B, B), by Fisher's exact test.
     """
-    from scipy.stats import fisher_exact
-
     budget = len(np.asarray(a))
     if len(np.asarray(b)) != budget:
         raise ValueError(f"the selections hold {budget} and {len(np.asarray(b))} images")
     n = overlap(a, b)
     r = budget / subset_size
+    from scipy.stats import fisher_exact  # late: importing it takes half a second
+
     table = [[n, budget - n], [budget - n, subset_size - 2 * budget + n]]
     return Agreement(
         overlap=n,
@@ -91,10 +91,10 @@ def compare_all(
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float | None:
     """Returns Spearman's rank correlation of two arrays [M]; None if one is constant or lengths differ."""
-    from scipy.stats import spearmanr
-
     if len(a) != len(b) or len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
+    from scipy.stats import spearmanr
+
     return float(spearmanr(a, b).statistic)
 
 

@@ -1,5 +1,7 @@
 """The command line: aljax COMMAND, python -m aljax COMMAND, or python launch.py for `aljax run`."""
 
+import atexit
+import gc
 import importlib
 import signal
 import sys
@@ -33,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command of `COMMANDS`, the main(arguments) of a module here; returns the exit status."""
     if arguments is None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback out of an import; commands handle it
+        atexit.register(gc.freeze)  # the end of a process searches no garbage
     command, *rest = (sys.argv[1:] if arguments is None else arguments) or ("--help",)
     if command in ("-h", "--help"):
         print(USAGE)

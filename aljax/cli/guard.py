@@ -1,8 +1,10 @@
 """One line on standard error and an exit status for whatever a command cannot do."""
 
 import argparse
+import atexit
 import contextlib
 import functools
+import gc
 import os
 import signal
 import sys
@@ -41,6 +43,7 @@ def guarded(main: Main) -> Main:
     def run(arguments: Sequence[str] | None = None) -> int:
         if arguments is None:  # the process is this command's own: it ends as it is told, to its last moment
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+            atexit.register(gc.freeze)  # the end of a process searches no garbage
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")

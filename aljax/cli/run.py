@@ -4,6 +4,7 @@ Every field of a config is a flag, made from its row in the table of fields.
 """
 
 import ast
+import gc
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -37,6 +38,8 @@ Exit status: 0 done, 1 the run failed, 2 the config, the data or the workdir is 
 
 Fields, with their values in {path}:
 """
+
+COLLECT_AFTER = 10_000  # new objects, in place of 700: tracing makes a million, and few of them are garbage
 
 Place = tuple[str, int, int, int]  # of this process among several, see `runtime.processes.Place`
 
@@ -176,6 +179,7 @@ def place_of(given: flags.FlagValues) -> Place | None:
 
 def attempted(work: Callable[[], None]) -> int:
     """Runs what trains models, with its log, and reports an error in one line; returns the exit status."""
+    gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
     package = Path(aljax.__file__).parent
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(lambda record: Path(record.pathname).is_relative_to(package))

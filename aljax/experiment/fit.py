@@ -12,7 +12,7 @@ from absl import logging
 
 from aljax.errors import Interrupted, NonFiniteError
 from aljax.experiment.monitor import Monitor
-from aljax.experiment.study import Study, capacity, key_of, places
+from aljax.experiment.study import Study, capacity, keys_of, places
 from aljax.records import checkpoints
 from aljax.records.checkpoints import Progress
 from aljax.runtime import mesh, processes
@@ -86,7 +86,7 @@ def fresh_weights(study: Study, trial: int, cycle: int, attempt: int, part: str 
 def keys_of_members(study: Study, trial: int, cycle: int, name: str) -> jax.Array:
     """Returns each member's own key; the first has that of an ensemble of one."""
     others = [f"{name}, member {member}" for member in range(1, study.config["ensemble"])]
-    return jnp.stack([key_of(study, trial, cycle, own) for own in (name, *others)])
+    return keys_of(study, trial, cycle, (name, *others))
 
 
 def fit_on(

@@ -44,11 +44,14 @@ from aljax.records import (
     selections,
 )
 from aljax.report import make, terminal
-from aljax.runtime import mesh, processes
+from aljax.runtime import ahead, mesh, processes
 from aljax.scenarios import pool, stopping
 from aljax.strategies import registry
 from aljax.strategies.base import ties_at_cut
-from aljax.training import ensemble, predict
+from aljax.training import predict
+
+# What the end of a cycle imports.
+LATE = ("scipy.stats", "jinja2", "aljax.report.render", "aljax.report.figures")
 
 
 def run(config: Mapping[str, Any], workdir: str | Path) -> None:
@@ -86,8 +89,10 @@ def run(config: Mapping[str, Any], workdir: str | Path) -> None:
             track = partial(trackers.begin, config, workdir)
             with (
                 monitoring(partial(steps_of, study), plan, lines, workdir, track) as monitor,
+                ahead.importing(*LATE) as import_ahead,
                 ledger.kept(workdir) as kept,
             ):
+                monitor.listener = lambda share: import_ahead()
                 for trial in places.trials(config):
                     done = [line for line in lines if line["trial"] == trial]
                     run_trial(study, trial, done, monitor, kept, refresh, damaged)
@@ -145,9 +150,6 @@ def run_trial(
             processes.shared(partial(candidates.write_images, study, selected, path.with_suffix("")))
         digest = processes.shared(partial(selections.digest, path))
         try:
-            compared = agreement.measured(
-                selected.uncertainty, selected.diversity, selections.offered(selected)
-            )
             study, images = candidates.label(study, pools[-1], selected, cycle)
             names, acquired = roles.names_of(study.config, cycle), roles.acquired(study.config, cycle)
             if processes.is_first() and (
@@ -159,7 +161,7 @@ def run_trial(
         pools.append(images)
         holdout = validation.extended_holdout(study, pools, holdout, trial)
         if cycle <= len(lines):
-            resume.check_recorded(path, lines[cycle - 1], compared, digest)
+            resume.check_recorded(path, lines[cycle - 1], compared(path, selected), digest)
             progress = None
         else:
             if processes.is_first():
@@ -179,7 +181,7 @@ def run_trial(
                 "labeled": len(pools[-1].labeled),
                 "budget": budget_of(study.config, cycle),
                 "subset_size": study.config["subset_size"],
-                **compared._asdict(),
+                **compared(path, selected)._asdict(),
                 **roles.recorded(study.config, cycle),
                 "ties": selections.ties(selected),
                 "selections_sha256": digest,
@@ -196,6 +198,18 @@ def run_trial(
                 refresh()
         if history[cycle - 1].get("stopped"):
             return
+
+
+def compared(path: Path, selected: selections.Selections) -> agreement.Agreement:
+    """Compares the uncertainty selection and the diversity selection of a cycle.
+
+    Raises:
+      InvalidInputError: if they cannot be compared, naming their file.
+    """
+    try:
+        return agreement.measured(selected.uncertainty, selected.diversity, selections.offered(selected))
+    except ValueError as error:
+        raise InvalidInputError(f"{path}: {error}; accepted: the file of this run") from error
 
 
 def with_doubts(
@@ -218,7 +232,7 @@ def with_doubts(
 def evaluate(study: Study, progress: checkpoints.Progress) -> files.Record:
     """Measures the trained model on the test set."""
     accuracy, test_loss, log_probs = predict.evaluate(
-        ensemble.first(progress.state),
+        progress.state,
         study.test_set,
         networks=study.networks,
         chunk=chunk(study),

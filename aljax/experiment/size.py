@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from aljax.config import labeled_after
@@ -52,10 +53,8 @@ def of(
     models = config["ensemble"]
     trainings = config["trials"] * models * (1 + config["validation_folds"])
     steps = sum(steps_of(recipe, labeled_after(config, cycle)) for cycle in range(1, config["cycles"] + 1))
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
-    state = jax.eval_shape(
-        lambda keys: ensemble.fresh(keys, networks=networks, recipe=recipe, image_shape=shape), keys
-    )
+    keys = jax.eval_shape(lambda seed: jax.random.split(jax.random.key(seed), 1), np.uint32(0))
+    state = ensemble.fresh.eval_shape(keys, networks=networks, recipe=recipe, image_shape=shape)
     weights = models * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     return Size(trainings * steps, weights, images * math.prod(shape) * item, _memory(devices))
 

@@ -105,7 +105,7 @@ def assembled(config: Mapping[str, Any], workdir: Path, devices: Mesh, dataset: 
         mesh=devices,
         train_set=train_set,
         test_set=test_set,
-        key=jax.random.key(config["seed"]),
+        key=jax.random.key(np.uint32(config["seed"])),
         ids=dataset.train.ids,
         class_names=dataset.class_names,
         identity=processes.shared(partial(records.identity, workdir)),
@@ -142,8 +142,33 @@ def _padded(rows: Any, count: int) -> Any:
 
 def key_of(study: Study, trial: int, cycle: int, name: str) -> jax.Array:
     """Returns the key of one use of randomness: each trial, cycle and name has its own."""
-    key = jax.random.fold_in(study.key, np.uint32(zlib.crc32(name.encode())))
-    return jax.random.fold_in(jax.random.fold_in(key, trial), cycle)
+    return _folded(study.key, *_numbers(trial, cycle, name))
+
+
+def keys_of(study: Study, trial: int, cycle: int, names: Sequence[str]) -> jax.Array:
+    """Returns the keys of several uses of randomness, [n], as `key_of` does one."""
+    return _each_folded(study.key, *_numbers(trial, cycle, *names))
+
+
+def _numbers(trial: int, cycle: int, *names: str) -> tuple[np.ndarray, np.int32, np.int32]:
+    """Returns what is folded into the study's key: numbers of the names [n], of the trial and the cycle."""
+    return (
+        np.array([zlib.crc32(name.encode()) for name in names], np.uint32),
+        np.int32(trial),
+        np.int32(cycle),
+    )
+
+
+@jax.jit
+def _folded(key: jax.Array, numbers: jax.Array, trial: jax.Array, cycle: jax.Array) -> jax.Array:
+    for number in (numbers[0], trial, cycle):
+        key = jax.random.fold_in(key, number)
+    return key
+
+
+@jax.jit
+def _each_folded(key: jax.Array, numbers: jax.Array, trial: jax.Array, cycle: jax.Array) -> jax.Array:
+    return jax.vmap(lambda number: _folded(key, number[None], trial, cycle))(numbers)
 
 
 def capacity(study: Study) -> int:

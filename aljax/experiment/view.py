@@ -74,10 +74,16 @@ def view_of(
         chunk=chunk(study),
         sharding=mesh.spread(study.mesh),
     )
-    for name, values in outputs.items():
-        if not jnp.isfinite(values).all():
+    for name, sound in jax.device_get(_finite(outputs)).items():
+        if not sound:
             raise RunError(f"{name} of the sub-pool are not finite")
     return view._replace(**outputs)
+
+
+@jax.jit
+def _finite(outputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Tells of each output whether all its numbers are finite."""
+    return {name: jnp.isfinite(values).all() for name, values in outputs.items()}
 
 
 def _given(study: Study, rows: np.ndarray) -> jax.Array:

@@ -11,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from aljax import registry
 from aljax.errors import InvalidInputError
@@ -47,15 +48,20 @@ def build(num_classes: int, config: Mapping[str, Any], image_shape: tuple[int, .
     field, builder = f"config.model.name={config['name']!r}", find(config["name"])
     accepted = f"accepted: a network called as module(inputs, train) -> (logits [B, {num_classes}], stages)"
 
-    def traced(key: jax.Array, inputs: jax.Array) -> Any:
-        variables = network.init(key, inputs, train=False)
+    def traced(seed: jax.Array, inputs: jax.Array) -> Any:
+        key = jax.random.key(seed)
+        outputs, variables = network.init_with_output(key, inputs, train=False)
+        if config["name"] in NETWORKS:
+            return outputs
         variables = {name: variables.get(name, {}) for name in ("params", "batch_stats")}
         network.apply(variables, inputs, train=True, mutable=["batch_stats"], rngs={"dropout": key})
         return network.apply(variables, inputs, train=False)
 
     try:
         network = builder(num_classes, config)
-        logits, stages = jax.eval_shape(traced, jax.random.key(0), jnp.zeros((2, *image_shape)))
+        logits, stages = jax.eval_shape(
+            traced, np.uint32(0), jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+        )
         shapes = logits.shape, [stage.shape for stage in stages]
     except Exception as error:  # a user's own may raise anything
         raise InvalidInputError(f"{field}: it raised {registry.complaint(error)}; {accepted}") from error

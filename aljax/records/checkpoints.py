@@ -61,10 +61,7 @@ def save(folder: Path, owner: Training, progress: Progress) -> None:
     Raises:
       RunError: if it could not be written; the older ones stay.
     """
-    import jax
-    from jax.flatten_util import ravel_pytree
-
-    vector = np.asarray(ravel_pytree(jax.device_get((progress.state, progress.metrics)))[0])
+    vector = _vector(progress)
     text = json.dumps(owner).encode()
     stem = f"cycle-{owner.cycle:02d}-attempt-{progress.attempt}-epoch-{progress.epoch:04d}"
     path = folder.absolute() / f"{stem}-{WRITING}"
@@ -88,15 +85,14 @@ def latest(folder: Path, owner: Training, like: Progress) -> Progress | None:
 
     One that is damaged, or of another training, is logged.
     """
-    import jax.numpy as jnp
-    from jax.flatten_util import ravel_pytree
-
-    template, unravel = ravel_pytree((like.state, like.metrics))
     named = [
         (int(match[2]), int(match[3]), path)
         for path in folder.glob("cycle-*")
         if (match := NAME.fullmatch(path.name)) and int(match[1]) == owner.cycle
     ]
+    if not named:
+        return None
+    size = sum(leaf.size for leaf in _leaves(like))
     for attempt, epoch, path in sorted(named, reverse=True):
         try:
             found, vector = read(path)
@@ -105,10 +101,10 @@ def latest(folder: Path, owner: Training, like: Progress) -> Progress | None:
             ]:
                 logging.warning("%s: of another training, and not used (%s differs)", path, different[0])
                 continue
-            if vector.shape != template.shape:
-                raise Damaged(f"it holds {vector.size} numbers, not {template.size}")
+            if vector.shape != (size,):
+                raise Damaged(f"it holds {vector.size} numbers, not {size}")
             _remove_all_but(path)  # the remains of a killed process
-            return Progress(attempt, epoch, *unravel(jnp.asarray(vector)))
+            return Progress(attempt, epoch, *_unraveled(vector, like))
         except Damaged as error:
             logging.warning("%s: damaged, and not used (%s)", path, error)
     return None
@@ -133,6 +129,32 @@ def read(path: Path) -> tuple[Training, np.ndarray]:
     except Exception as error:  # orbax raises almost anything
         raise Damaged(first_line(error)) from error
     return owner, vector
+
+
+def _leaves(progress: Progress) -> list[Any]:
+    """Returns the arrays of the state, then of the metrics."""
+    import jax
+
+    return jax.tree.leaves((progress.state, progress.metrics))
+
+
+def _vector(progress: Progress) -> np.ndarray:
+    """Returns the numbers of all arrays in a row, in the type that holds them all."""
+    import jax
+
+    leaves = jax.device_get(_leaves(progress))
+    dtype = jax.dtypes.result_type(*(leaf.dtype for leaf in leaves))
+    return np.concatenate([np.ravel(leaf).astype(dtype) for leaf in leaves])
+
+
+def _unraveled(vector: np.ndarray, like: Progress) -> tuple[Any, Any]:
+    """Returns a state and metrics of the numbers in a vector, with shapes and types as in `like`."""
+    import jax
+
+    leaves = _leaves(like)
+    parts = np.split(vector, np.cumsum([leaf.size for leaf in leaves])[:-1])
+    arrays = [part.astype(leaf.dtype).reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
+    return jax.tree.unflatten(jax.tree.structure((like.state, like.metrics)), arrays)
 
 
 def _checkpointer() -> Any:

@@ -69,13 +69,15 @@ class Refresher:
         self._due = time.monotonic()
 
     def __call__(self) -> None:
-        """Makes the page, unless that would take more than `SHARE` of the time since the last."""
+        """Makes the page, unless that would take more than `SHARE` of the time since the last.
+
+        A run that has come to its end gets its page with the report.
+        """
         begin = time.monotonic()
-        if begin < self._due:
+        if begin < self._due or not reader.unfinished(run := reader.load(self._workdir)):
             return
         from aljax.report import figures
 
-        run = reader.load(self._workdir)
         manifest.replace(self._workdir, {"report.html": html([run], figures.draw([run]))})
         end = time.monotonic()
         self._due = end + (end - begin) / SHARE

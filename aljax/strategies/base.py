@@ -7,6 +7,7 @@ S samples of dropout on the features.
 
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, NamedTuple, TypeVar, get_type_hints
 
 import jax
@@ -156,8 +157,12 @@ def tie_order(key: jax.Array, size: int) -> np.ndarray:
 
     The order is independent of what else is drawn from the same key.
     """
-    key = jax.random.fold_in(key, np.uint32(zlib.crc32(b"ties")))
-    return np.asarray(jax.random.permutation(key, size)).astype(np.int32)
+    return np.asarray(_permutation(key, size)).astype(np.int32)
+
+
+@partial(jax.jit, static_argnames="size")
+def _permutation(key: jax.Array, size: int) -> jax.Array:
+    return jax.random.permutation(jax.random.fold_in(key, np.uint32(zlib.crc32(b"ties"))), size)
 
 
 def ties_at_cut(scores: np.ndarray, chosen: np.ndarray) -> tuple[int, int]:

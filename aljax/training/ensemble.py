@@ -21,9 +21,10 @@ from aljax.training.recipe import Recipe
 from aljax.training.step import EpochMetrics, Examples, Networks, TrainState, no_metrics
 
 AT_ONCE = 64  # A
+BRIEFLY = {"xla_backend_optimization_level": 1}  # in a third of the time, for what runs once a training
 
 
-@partial(jax.jit, static_argnames=("networks", "recipe", "image_shape"))
+@partial(jax.jit, static_argnames=("networks", "recipe", "image_shape"), compiler_options=BRIEFLY)
 def fresh(keys: jax.Array, *, networks: Networks, recipe: Recipe, image_shape: tuple[int, ...]) -> TrainState:
     """Draws fresh weights, each member's from its own key.
 
@@ -111,7 +112,7 @@ def epochs(
 @jax.jit
 def member(state: TrainState, number: jax.Array | int) -> TrainState:
     """Returns the state of one member, out of [E, ...]."""
-    return jax.tree.map(lambda values: values[number], state)
+    return jax.tree.map(lambda values: jax.lax.dynamic_index_in_dim(values, number, keepdims=False), state)
 
 
 def first(state: TrainState) -> TrainState:

@@ -20,7 +20,7 @@ from aljax.models.layers import pooled
 from aljax.runtime import mesh
 from aljax.training import dropout
 from aljax.training.augment import standardize
-from aljax.training.ensemble import first, member
+from aljax.training.ensemble import member
 from aljax.training.feed import Images, portions
 from aljax.training.step import Examples, Networks, TrainState
 
@@ -104,15 +104,17 @@ def predicted(
     sharding: NamedSharding,
     key: jax.Array | None = None,
     size: int | None = None,
+    number: int = 0,
 ) -> dict[str, jax.Array]:
-    """Returns what `predict` does, of images on the host.
+    """Returns what `predict` does, by one member of an ensemble, of images on the host.
 
     Args:
-      state: the trained state.
+      state: the ensemble, [E, ...].
       examples: the dataset, on the host.
       rows: which images, [n].
       networks, wanted, chunk, sharding, key: as in `predict`.
       size: at least n; what is compiled for it serves all n up to it. None: n.
+      number: of the member.
 
     Returns:
       What is wanted, by name, [size, ...] each; what follows the n rows is unspecified.
@@ -121,23 +123,29 @@ def predicted(
     everywhere = NamedSharding(sharding.mesh, PartitionSpec())
     options: Any = {"networks": networks, "wanted": tuple(sorted(wanted)), "chunk": chunk}
     parts: list[dict[str, jax.Array]] = []
-    for portion, numbers, count in portions(examples, rows, size, chunk, everywhere):
+    state = state._replace(optimizer=None)
+    for portion, *own in portions(examples, rows, size, chunk, everywhere):
         jax.block_until_ready(parts[-1:])  # the next portion is there, and no third one
-        parts.append(of_portion(state, portion, numbers, count, key, sharding=sharding, **options))
+        parts.append(of_portion(state, np.int32(number), portion, *own, key, sharding=sharding, **options))
     return mesh.here({name: _joined([part[name] for part in parts], size) for name in parts[0]})
 
 
 @partial(jax.jit, static_argnames=("networks", "wanted", "chunk", "sharding"))
 def of_portion(
     state: TrainState,
+    number: jax.Array,
     portion: Examples,
     numbers: jax.Array,
     count: jax.Array,
     key: jax.Array | None,
     **options: Any,
 ) -> dict[str, jax.Array]:
-    """Runs `predict` on the first `count` images of a portion [P], whose `numbers` [P] name their keys."""
-    return predict(state, portion, jnp.arange(len(numbers)), count, key=key, numbers=numbers, **options)
+    """Runs `predict` on the first `count` images of a portion [P], whose `numbers` [P] name their keys.
+
+    The model is the member `number` of the ensemble `state`, [E, ...].
+    """
+    own = member(state, number)
+    return predict(own, portion, jnp.arange(len(numbers)), count, key=key, numbers=numbers, **options)
 
 
 def _joined(parts: list[jax.Array], size: int) -> jax.Array:
@@ -156,7 +164,10 @@ def evaluate(
     chunk: int,
     sharding: NamedSharding,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns accuracy in [0, 1], mean cross-entropy in nats and log-probabilities [N, K] of `examples`."""
+    """Returns accuracy in [0, 1], mean cross-entropy in nats and log-probabilities [N, K] of `examples`.
+
+    They are those of the first member of an ensemble, `state` [E, ...].
+    """
     rows = np.arange(len(examples.labels))
     options: Any = {"networks": networks, "chunk": chunk, "sharding": sharding}
     log_probs = predicted(state, examples, rows, wanted=("log_probs",), **options)["log_probs"]
@@ -207,14 +218,14 @@ def outputs_of(
     if "labeled_features" in wanted:
         rows = np.concatenate([subset, labeled[:num_labeled]])
         asked = {*of_subset, "features"}
-        outputs = predicted(first(state), examples, rows, wanted=asked, size=size + len(labeled), **options)
+        outputs = predicted(state, examples, rows, wanted=asked, size=size + len(labeled), **options)
         found = {name: outputs[name][:size] for name in of_subset}
         found["labeled_features"] = outputs["features"][size:]
     elif of_subset:
-        found = predicted(first(state), examples, subset, wanted=of_subset, **options)
+        found = predicted(state, examples, subset, wanted=of_subset, **options)
     if "member_log_probs" in wanted:
         of_members = [
-            predicted(member(state, number), examples, subset, wanted=("log_probs",), **options)["log_probs"]
+            predicted(state, examples, subset, wanted=("log_probs",), number=number, **options)["log_probs"]
             for number in range(len(jax.tree.leaves(state)[0]))
         ]
         found["member_log_probs"] = jnp.stack(of_members)
@@ -233,5 +244,5 @@ def log_probs_of(
       size: at least n; what is compiled for it serves all n up to it.
       **options: networks, chunk and sharding, as in `predict`.
     """
-    found = predicted(first(state), examples, rows, wanted=("log_probs",), size=size, **options)
+    found = predicted(state, examples, rows, wanted=("log_probs",), size=size, **options)
     return np.asarray(found["log_probs"])[: len(rows)]

@@ -69,8 +69,7 @@ def init(key: jax.Array, *, networks: Networks, recipe: Recipe, image_shape: tup
     """Draws fresh weights from `key`, for images of `image_shape` (H, W, C) or (D,)."""
     backbone_key, predictor_key = jax.random.split(key)
     image = jnp.zeros((1, *image_shape))
-    variables = networks.backbone.init(backbone_key, image, train=False)
-    _, stages = networks.backbone.apply(variables, image, train=False)
+    (_, stages), variables = networks.backbone.init_with_output(backbone_key, image, train=False)
     predictor = networks.predictor.init(predictor_key, stages)["params"]
     params = {"backbone": variables["params"], "predictor": predictor}
     return restarted(TrainState(params, variables.get("batch_stats", {}), None), recipe)

@@ -4,8 +4,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 from aljax import data
+from aljax.data.sources import embedded
 from aljax.errors import InvalidInputError
 
 
@@ -31,6 +33,19 @@ def test_digits_are_those_of_scikit_learn(digits):
     original = load_digits()
     assert np.abs(digits.train.images[700, ..., 0] * (16 / 255) - original.images[row]).max() < 0.05
     assert digits.train.labels[700] == original.target[row]
+
+
+def test_digits_are_split_as_scikit_learn_splits_them(digits):
+    labels = load_digits().target
+    split = train_test_split(np.arange(1797), test_size=497, random_state=0, stratify=labels)
+    for rows, part in zip(split, (digits.train, digits.test), strict=True):
+        assert [int(id.split("-")[1]) for id in part.ids] == sorted(rows)
+        assert part.labels.tolist() == labels[np.sort(rows)].tolist()
+
+
+def test_digits_that_scikit_learn_keeps_elsewhere_are_the_same(digits, monkeypatch):
+    monkeypatch.setattr(embedded.Path, "exists", lambda path: False)
+    assert data.digest(data.load("embedded", "digits", image_size=8, channels=1)) == data.digest(digits)
 
 
 @pytest.mark.parametrize(
