@@ -1,5 +1,6 @@
 """Tests run on two CPU devices, or on a GPU where there is one; a warning is an error (pyproject.toml)."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -7,12 +8,14 @@ from pathlib import Path
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "")
     + " --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    + " --xla_cpu_parallel_codegen_split_count=1"  # each process has one core
 )
 os.environ.setdefault(  # pytest --cache-clear empties it
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "d" / "compiled")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""  # the processes that tests start share what Python compiles
 # On a GPU: references are in float32, which is not its default; two processes share its memory.
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -20,6 +23,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 import jax
 import pytest
 
+gc.set_threshold(20_000, 20, 100)  # tracing makes many objects, and few of them are garbage
 jax.devices()  # from here on their number stays, whatever a test asks for
 
 from aljax.models import LossPredictor, ResNet18  # noqa: E402
@@ -43,6 +47,21 @@ TINY_RECIPE = Recipe(
     flip=True,
 )
 TINY_NETWORKS = Networks(TwoLayers(num_classes=3), LossPredictor(hidden=4))
+
+
+# Files of tests that take longest, so that both processes end at the same time: they are begun first.
+LONGEST = (
+    *("test_loop", "test_candidates", "test_processes", "test_page_browser", "test_benchmarks", "test_conv"),
+    *("test_people", "test_tfds", "test_step", "test_sweep", "test_label_docs", "test_make"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
+def pytest_collection_finish():
+    gc.freeze()  # what is imported by now is looked at no more
 
 
 def enough(count):

@@ -219,8 +219,8 @@ def outputs_of(
         rows = np.concatenate([subset, labeled[:num_labeled]])
         asked = {*of_subset, "features"}
         outputs = predicted(state, examples, rows, wanted=asked, size=size + len(labeled), **options)
-        found = {name: outputs[name][:size] for name in of_subset}
-        found["labeled_features"] = outputs["features"][size:]
+        found, labeled_features = _divided(outputs, size)
+        found = {name: found[name] for name in of_subset} | {"labeled_features": labeled_features}
     elif of_subset:
         found = predicted(state, examples, subset, wanted=of_subset, **options)
     if "member_log_probs" in wanted:
@@ -230,6 +230,12 @@ def outputs_of(
         ]
         found["member_log_probs"] = jnp.stack(of_members)
     return found
+
+
+@partial(jax.jit, static_argnames="size")
+def _divided(outputs: dict[str, jax.Array], size: int) -> tuple[dict[str, jax.Array], jax.Array]:
+    """Returns the outputs of the first `size` images, and the features of the others."""
+    return {name: values[:size] for name, values in outputs.items()}, outputs["features"][size:]
 
 
 def log_probs_of(

@@ -33,6 +33,7 @@ from tests import harness
 from tests.harness import changed, config_of, launch, results, start
 
 ROOT = Path(__file__).parents[2]
+MOST_COMPILATIONS = 0
 LINE = [
     *("trial", "cycle", "labeled", "budget", "subset_size", "overlap", "chance", "C", "kappa", "jaccard"),
     *("p_value", "uncertainty", "diversity", "acquired", "ties", "selections_sha256"),
@@ -320,11 +321,13 @@ def test_one_trial_alone_gives_the_numbers_it_has_among_others(small, finished, 
 
 
 def test_each_function_is_traced_once_over_all_cycles_and_trials(small, tmp_path):
-    counts = Counter()
+    counts, compiled = Counter(), Counter()
 
     def listen(event, duration, fun_name="", **_):
         if event == "/jax/core/compile/jaxpr_trace_duration":
             counts[fun_name] += 1
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled[fun_name] += 1
 
     jax.clear_caches()
     jax.monitoring.register_event_duration_secs_listener(listen)
@@ -336,6 +339,10 @@ def test_each_function_is_traced_once_over_all_cycles_and_trials(small, tmp_path
     assert {name: counts[name] for name in ours} == dict.fromkeys(ours, 1)
     assert counts["of_portion"] == 2  # of the test set, and of sub-pool and labeled images
     assert counts["fresh"] <= 1  # its shapes are asked for beforehand, and kept
+    assert compiled["jit(epochs)"] == 1
+    assert compiled.total() <= MOST_COMPILATIONS, (
+        compiled
+    )  # small operations outside of a function are each one
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory and open files from /proc")
