@@ -50,8 +50,10 @@ from aljax.strategies import registry
 from aljax.strategies.base import ties_at_cut
 from aljax.training import predict
 
-# What the end of a cycle imports.
-LATE = ("scipy.stats", "jinja2", "aljax.report.render", "aljax.report.figures")
+LATE = (  # what the end of a cycle, and of a run, imports
+    *("scipy.stats", "jinja2", "aljax.report.render", "aljax.report.figures"),
+    *("matplotlib.backends.backend_svg", "matplotlib.backends.backend_agg"),
+)
 
 
 def run(config: Mapping[str, Any], workdir: str | Path) -> None:

@@ -105,7 +105,7 @@ def assembled(config: Mapping[str, Any], workdir: Path, devices: Mesh, dataset: 
         mesh=devices,
         train_set=train_set,
         test_set=test_set,
-        key=jax.random.key(np.uint32(config["seed"])),
+        key=jax.jit(jax.random.key)(np.uint32(config["seed"])),
         ids=dataset.train.ids,
         class_names=dataset.class_names,
         identity=processes.shared(partial(records.identity, workdir)),
