@@ -13,7 +13,7 @@ os.environ["XLA_FLAGS"] = (
 os.environ.setdefault(  # pytest --cache-clear empties it
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "d" / "compiled")
 )
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 os.environ["PYTHONDONTWRITEBYTECODE"] = ""  # the processes that tests start share what Python compiles
 # On a GPU: references are in float32, which is not its default; two processes share its memory.
