@@ -227,7 +227,14 @@ def select(method: str, points: int, more: int, folder: Path) -> dict[str, Any]:
         for name, value in (("reached", batch.reached), ("bound", batch.bound))
     }
     counts = {"rounds": batch.rounds, "among": batch.among, "budget": budget, "more": more}
-    return {"seconds": seconds, "cpu_seconds": worked, **found, **counts, **most, "feature_bytes": 4 * DIMENSIONS * points}
+    return {
+        "seconds": seconds,
+        "cpu_seconds": worked,
+        **found,
+        **counts,
+        **most,
+        "feature_bytes": 4 * DIMENSIONS * points,
+    }
 
 
 def grown(folder: Path, sizes: list[int], methods: tuple[str, ...], more: int) -> list[dict[str, Any]]:
