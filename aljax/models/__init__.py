@@ -51,7 +51,7 @@ def build(num_classes: int, config: Mapping[str, Any], image_shape: tuple[int, .
     def traced(seed: jax.Array, inputs: jax.Array) -> Any:
         key = jax.random.key(seed)
         outputs, variables = network.init_with_output(key, inputs, train=False)
-        if config["name"] in NETWORKS:
+        if config["name"] in NETWORKS:  # which the tests have trained; a user's own is tried in training too
             return outputs
         variables = {name: variables.get(name, {}) for name in ("params", "batch_stats")}
         network.apply(variables, inputs, train=True, mutable=["batch_stats"], rngs={"dropout": key})
