@@ -1,9 +1,12 @@
 """Training in a run: epochs that a floor of steps adds, and what goes on after an interruption."""
 
 import shutil
+import zlib
 from collections import Counter
+from types import SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
 
 from aljax.errors import InvalidInputError
@@ -44,6 +47,17 @@ def test_a_floor_of_steps_adds_epochs_and_compiles_nothing_anew(config, tmp_path
     (tmp_path / "killed" / "cycles.jsonl").write_bytes(b"".join(content[:2]))
     loop.run(config, tmp_path / "killed")
     assert results(tmp_path / "killed") == results(tmp_path / "whole")
+
+
+def test_a_key_is_folded_from_name_trial_and_cycle():
+    own = SimpleNamespace(key=jax.random.key(3))
+    keys = jax.random.key_data(study.keys_of(own, 1, 2, ("weights", "batches")))
+    for name, key in zip(("weights", "batches"), keys, strict=True):
+        expected = own.key
+        for number in (np.uint32(zlib.crc32(name.encode())), 1, 2):
+            expected = jax.random.fold_in(expected, number)
+        assert np.array_equal(key, jax.random.key_data(expected))
+        assert np.array_equal(key, jax.random.key_data(study.key_of(own, 1, 2, name)))
 
 
 @pytest.mark.parametrize(

@@ -328,6 +328,7 @@ def test_several_runs_side_by_side(run, tmp_path):
 def test_a_finished_report_is_made_once(run):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
     make.report(run)
+    make.Refresher(run)()
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()} == before
 
 
