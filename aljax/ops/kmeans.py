@@ -85,6 +85,16 @@ def first_centers(points: np.ndarray, num_clusters: int, seed: int, starts: int)
     return np.asarray(centers[np.asarray(potentials).argmin(), :num_clusters]) + origin
 
 
+def count_different(points: np.ndarray, most: int) -> int:
+    """Counts the different points of [P, D], up to `most`: no more clusters can have points."""
+    seen: set[bytes] = set()
+    for point in points:
+        seen.add((point + 0).tobytes())  # 0 is -0
+        if len(seen) == most:
+            break
+    return len(seen)
+
+
 def padded(count: int, least: int = FEW_POINTS) -> int:
     """Rounds a count up to one of four lengths in each doubling, so that few traces serve all counts."""
     step = max(least, 1 << max(count - 1, 1).bit_length()) // 4

@@ -10,7 +10,7 @@ Shapes: M candidates, L labeled points, P = M + L, D features, B the budget.
 import jax
 import numpy as np
 
-from aljax.ops import distances
+from aljax.ops import distances, kmeans
 from aljax.strategies.base import (
     NO_SCORES,
     Selection,
@@ -128,7 +128,7 @@ def most_covering(
       Positions of candidates [at most B] int32, and the radius.
     """
     points = np.concatenate([candidates, labeled])
-    num_clusters = min(num_classes, len(np.unique(points, axis=0)))
+    num_clusters = kmeans.count_different(points, num_classes)
     radius = pure_radius(points, clusters_of(points, num_clusters, seed))
     return coverage(candidates, labeled, budget, radius), radius
 
