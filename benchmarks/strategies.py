@@ -4,12 +4,14 @@ The features are those of a network, nearly: clusters, and ReLU (see benchmarks/
 class is a linear function of them, and an ensemble's models differ by noise. The first selection
 compiles; the later ones, of which the median is taken, are what a later cycle pays. Beside them, once, stands
 what other code takes (see benchmarks/strategy_peers.py), where it is installed: scikit-activeml, and what the
-papers' authors do.
+papers' authors do. With --only, --out keeps what the file tells of the other strategies.
 """
 
+import json
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +72,7 @@ def problem_of(size: Size, view: View) -> Problem:
     return Problem(*features, labels, size.classes, size.members, size.budget)
 
 
-def measured(name: str, view: View, budget: int, repeats: int) -> dict[str, object]:
+def measured(name: str, view: View, budget: int, repeats: int) -> dict[str, Any]:
     """A row of the table: selections with keys of their own."""
     notes: list[str] = []
 
@@ -106,6 +108,15 @@ def measured_peers(name: str, problem: Problem, peers: Collection[str]) -> dict[
     return found
 
 
+def with_earlier(rows: list[dict[str, Any]], path: Path | None, size: Size) -> list[dict[str, Any]]:
+    """Adds what a file already tells of other strategies at this size, so that parts make up a whole."""
+    found = {}
+    if path and path.exists() and (earlier := json.loads(path.read_text()))["size"] == size._asdict():
+        found = {row["strategy"]: row for row in earlier["strategies"]}
+    found |= {row["strategy"]: row for row in rows}
+    return [found[name] for name in STRATEGIES if name in found]
+
+
 def main() -> None:
     """Times each strategy, one after the other, with its peers, and prints the table."""
     arguments = common.parser(__doc__)
@@ -129,7 +140,7 @@ def main() -> None:
         f"{mesh.cores()} cores, {view.mesh.size} x {view.mesh.devices.flat[0].device_kind}",
         [{key: value for key, value in row.items() if key not in ("needs", "note")} for row in rows],
     )
-    common.write(options.out, {"size": size._asdict(), "strategies": rows})
+    common.write(options.out, {"size": size._asdict(), "strategies": with_earlier(rows, options.out, size)})
 
 
 if __name__ == "__main__":

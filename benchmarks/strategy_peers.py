@@ -37,7 +37,7 @@ def small(problem: Problem) -> Problem:
 
 
 def scikit_activeml(strategy: str, problem: Problem) -> Callable[[], int]:
-    """Returns a call that selects by scikit-activeml's strategy, and says how many; models are fitted here."""
+    """Fits models, and returns a call that selects by scikit-activeml's strategy and says how many."""
     from skactiveml import pool
 
     points = np.concatenate([problem.candidates, problem.labeled])
