@@ -98,10 +98,11 @@ def _margins(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     kinds, kind, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     if len(kinds) == 1:
         return np.zeros(len(points), np.float32)
-    means = (kind == np.arange(len(kinds))[:, None]).astype(np.float32) @ points / sizes[:, None]
+    with _threads().limit(limits=1, user_api="blas"):  # see `nearest_on_host`
+        means = (kind == np.arange(len(kinds))[:, None]).astype(np.float32) @ points / sizes[:, None]
+        squares = np.square(means).sum(axis=1) - 2 * points @ means.T
     apart = np.linalg.norm(means[:, None] - means, axis=-1)
     own = np.arange(len(points)), kind
-    squares = np.square(means).sum(axis=1) - 2 * points @ means.T
     with np.errstate(divide="ignore", invalid="ignore"):
         margins = (squares - squares[own][:, None]) / (2 * apart[kind])
     margins[~(apart[kind] > 0)] = -np.inf  # no plane lies between means that are the same
@@ -152,9 +153,10 @@ def _one_ahead(values):
 def _measured_from_the_mean(left, right):
     """Returns both scaled, with the mean of `right` as their origin, and the scale."""
     scale = power_of_two(max(np.abs(points).max(initial=0) for points in (left, right)))
-    left, right = left * scale, right * scale
-    origin = right.mean(axis=0) if len(right) else np.float32(0)
-    return left - origin, right - origin, scale
+    shifted = right * scale
+    origin = shifted.mean(axis=0) if len(right) else np.float32(0)
+    shifted = shifted - origin
+    return shifted if left is right else left * scale - origin, shifted, scale
 
 
 def _portions(count):
