@@ -21,7 +21,7 @@ from aljax.runtime import mesh
 from aljax.strategies import STRATEGIES, View, needs_of, select
 from benchmarks import common
 from benchmarks.kcenter import clustered
-from benchmarks.strategy_peers import AUTHORS, METHODS, Problem, scikit_activeml, small
+from benchmarks.strategy_peers import AUTHORS, FEW, METHODS, MORE, Problem, scikit_activeml, small
 
 
 class Size(NamedTuple):
@@ -102,9 +102,15 @@ def measured_peers(name: str, problem: Problem, peers: Collection[str]) -> dict[
     found: dict[str, float | None] = dict.fromkeys(peers)
     for peer, prepared in runs.items():
         prepared(small(problem))()  # what is imported at the first call does not count
-        run, picks = prepared(problem), []
-        taken = common.seconds(lambda run=run, picks=picks: picks.append(run()))  # type: ignore[misc]
-        found[peer] = taken * problem.budget / picks[0]
+
+        def taken(budget: int, prepared: Callable[[Problem], Callable[[], int]] = prepared) -> float:
+            return common.seconds(prepared(problem._replace(budget=budget)))
+
+        if peer == "scikit-activeml" and METHODS[name][2] and problem.budget > MORE:
+            few, more = taken(FEW), taken(MORE)
+            found[peer] = few + (problem.budget - FEW) * max(0, more - few) / (MORE - FEW)
+        else:
+            found[peer] = taken(problem.budget)
     return found
 
 

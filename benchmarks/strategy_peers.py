@@ -1,7 +1,7 @@
 """What other code takes for the strategies of benchmarks/strategies.py.
 
 - scikit-activeml: its strategy, with its defaults. Where each image of the batch takes as long as the one
-  before, it selects its first few, and the time is multiplied accordingly.
+  before, it selects a few, and a few more; the difference tells what each of the others takes.
 - authors: TypiClust and ProbCover as their papers' code goes about it, written anew: scikit-learn's k-means,
   in mini-batches above 50 clusters and with the defaults of its version 1.0.2, distances by PyTorch, and a
   list of all pairs of points that lie in each other's balls. Their search of the radius over a grid is left
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-FIRST_PICKS = 5  # of what is linear in the budget
+FEW, MORE = 2, 6  # images that are selected where each takes as long as the one before
 ROWS_AT_ONCE = 500
 
 
@@ -42,8 +42,7 @@ def scikit_activeml(strategy: str, problem: Problem) -> Callable[[], int]:
 
     points = np.concatenate([problem.candidates, problem.labeled])
     labels = np.concatenate([np.full(len(problem.candidates), np.nan), problem.labels])
-    method, needed, linear = METHODS[strategy]
-    budget = min(FIRST_PICKS, problem.budget) if linear else problem.budget
+    method, needed, _ = METHODS[strategy]
     models = _classifiers(problem, {"": 0, "clf": 1, "ensemble": problem.num_members}[needed])
     arguments = {
         "": {},
@@ -52,8 +51,8 @@ def scikit_activeml(strategy: str, problem: Problem) -> Callable[[], int]:
     }[needed]
 
     def run() -> int:
-        method(pool).query(points, labels, batch_size=budget, **arguments)
-        return budget
+        method(pool).query(points, labels, batch_size=problem.budget, **arguments)
+        return problem.budget
 
     return run
 
