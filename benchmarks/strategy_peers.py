@@ -10,6 +10,7 @@
 Shapes: M candidates, L labeled points, P = M + L, D features, K classes, B the budget, n points of a cluster.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -32,8 +33,12 @@ class Problem(NamedTuple):
 
 def small(problem: Problem) -> Problem:
     """Returns a part of the problem, to warm up with."""
-    candidates, labeled, labels, *counts, budget = problem
-    return Problem(candidates[:300], labeled[:100], labels[:100], *counts, min(budget, 3))
+    return problem._replace(
+        candidates=problem.candidates[:300],
+        labeled=problem.labeled[:100],
+        labels=problem.labels[:100],
+        budget=min(problem.budget, 3),
+    )
 
 
 def scikit_activeml(strategy: str, problem: Problem) -> Callable[[], int]:
@@ -105,13 +110,10 @@ def typiclust(problem: Problem) -> int:
     free = np.arange(len(points)) < len(problem.candidates)
     sizes = np.bincount(cluster, minlength=num_clusters)
     labels = np.bincount(cluster[~free], minlength=num_clusters)
-    order = np.lexsort((-sizes, labels))
-    order = [index for index in order if sizes[index] > 5]
+    order = [int(index) for index in np.lexsort((-sizes, labels)) if sizes[index] > 5]
     for i in range(problem.budget):
-        left = np.empty(0)
-        while len(left) < 1:
-            left = np.flatnonzero(free & (cluster == order[i % len(order)]))
-            i += 1
+        turns = (np.flatnonzero(free & (cluster == order[j % len(order)])) for j in itertools.count(i))
+        left = next(members for members in turns if len(members))
         free[left[_typicality(points[left]).argmax()]] = False
     return problem.budget
 
