@@ -14,6 +14,7 @@ import numpy as np
 
 BLOCK = 2048  # rows and columns: 16 MiB of distances at a time
 ROWS = 512  # whose distances to all others are kept at a time
+SLACK = 1e-5  # times the largest squared length: what rounding may make of a squared distance
 EXPONENT = 50  # (2 x 2^50)^2, summed over up to 2^23 dimensions, stays within float32
 
 
@@ -60,51 +61,81 @@ def nearest(points: np.ndarray, centers: np.ndarray) -> np.ndarray:
     return values
 
 
-def nearest_other(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns the distance of each point [P, D] to the nearest of another label, [P]; infinity without any.
+def nearest_other(points: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """Returns the `count` smallest distances of a point to the nearest one of another label, rising.
+
+    Only pairs near a boundary are compared: two points of different labels are apart by the sum of their
+    margins at least, the distances to the plane midway between their labels' means.
 
     Args:
       points: [P, D].
       labels: [P] int, none below 0.
+      count: from 1 to P.
+
+    Returns:
+      [count] float32; infinity where there is one label only.
     """
     points, _, scale = _measured_from_the_mean(points, points)
-    values = np.full(len(points), np.inf, np.float32)
-    found = []
-    for rows in _portions(len(points)):
-        for columns in _portions(len(points)):
-            if rows.start <= columns.start:
-                sides = (
-                    (_filled(points[side]), _filled(labels[side, None] + 1)[:, 0]) for side in (rows, columns)
-                )
-                found.append((rows, columns, _nearest_other(*sides)))
-    for rows, columns, both in found:
-        for side, lengths in zip((rows, columns), both, strict=True):
-            values[side] = np.minimum(values[side], np.asarray(lengths)[: side.stop - side.start] / scale)
-    return values
+    margins = _margins(points, labels)
+    order = np.argsort(margins)
+    points, labels, margins = points[order], labels[order, None] + 1, margins[order]
+    found = np.full(len(points), np.inf, np.float32)
+    slack = SLACK * np.square(points).sum(axis=1).max()
+    portions = _portions(len(points))
+    for last, columns in enumerate(portions):
+        for rows in portions[: last + 1]:
+            least = max(0, margins[rows.start] + margins[columns.start])
+            if least**2 - slack > np.partition(found, count - 1)[count - 1] ** 2:
+                break  # so are the rows behind these
+            sides = ((_filled(points[side]), _filled(labels[side])[:, 0]) for side in (rows, columns))
+            for side, lengths in zip((rows, columns), _nearest_other(*sides), strict=True):
+                found[side] = np.minimum(found[side], np.asarray(lengths)[: side.stop - side.start])
+    return np.sort(found)[:count] / scale
 
 
-def balls(points: np.ndarray, radius: float) -> np.ndarray:
-    """Returns bits (i, j), 1 where j lies in the open ball of i, [P, ceil(P / 8)] uint8; symmetric.
+def _margins(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns how far each point lies on its own side of the planes to other labels, at least, [P]."""
+    kinds, kind, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(kinds) == 1:
+        return np.zeros(len(points), np.float32)
+    with _threads().limit(limits=1, user_api="blas"):  # see `nearest_on_host`
+        means = (kind == np.arange(len(kinds))[:, None]).astype(np.float32) @ points / sizes[:, None]
+        squares = np.square(means).sum(axis=1) - 2 * points @ means.T
+    apart = np.linalg.norm(means[:, None] - means, axis=-1)
+    own = np.arange(len(points)), kind
+    with np.errstate(divide="ignore", invalid="ignore"):
+        margins = (squares - squares[own][:, None]) / (2 * apart[kind])
+    margins[~(apart[kind] > 0)] = -np.inf  # no plane lies between means that are the same
+    margins[own] = np.inf
+    return margins.min(axis=1)
+
+
+def balls(points: np.ndarray, count: int, radius: float) -> np.ndarray:
+    """Returns bits (i, j), 1 where point j lies in the open ball around i, [count, ceil(P / 8)] uint8.
 
     Each ball holds its own center in any case.
+
+    Args:
+      points: [P, D].
+      count: the first so many have a ball.
+      radius: of the balls.
     """
     points, _, scale = _measured_from_the_mean(points, points)
-    size = len(points)
-    bits = np.zeros((size, -(-size // 8)), np.uint8)
+    bits = np.zeros((count, -(-len(points) // 8)), np.uint8)
     limit = np.float32(radius * scale)
     blocks = (
         (rows, columns, _within(_filled(points[rows]), _filled(points[columns]), limit))
-        for rows in _portions(size)
-        for columns in _portions(size)
+        for rows in _portions(count)
+        for columns in _portions(len(points))
         if rows.start <= columns.start
     )
     for rows, columns, block in _one_ahead(blocks):
         inside = np.asarray(block)[: rows.stop - rows.start, : columns.stop - columns.start]
         for one, other, part in ((rows, columns, inside), (columns, rows, inside.T)):
-            packed = np.packbits(part, axis=1)
+            packed = np.packbits(part[: max(0, count - one.start)], axis=1)
             start = other.start // 8  # a block starts at a whole byte
-            bits[one, start : start + packed.shape[1]] |= packed
-    row = np.arange(size)
+            bits[one.start : one.start + len(packed), start : start + packed.shape[1]] |= packed
+    row = np.arange(count)
     bits[row, row // 8] |= (128 >> (row % 8)).astype(np.uint8)
     return bits
 
@@ -122,9 +153,10 @@ def _one_ahead(values):
 def _measured_from_the_mean(left, right):
     """Returns both scaled, with the mean of `right` as their origin, and the scale."""
     scale = power_of_two(max(np.abs(points).max(initial=0) for points in (left, right)))
-    left, right = left * scale, right * scale
-    origin = right.mean(axis=0) if len(right) else np.float32(0)
-    return left - origin, right - origin, scale
+    shifted = right * scale
+    origin = shifted.mean(axis=0) if len(right) else np.float32(0)
+    shifted = shifted - origin
+    return shifted if left is right else left * scale - origin, shifted, scale
 
 
 def _portions(count):

@@ -2,8 +2,9 @@
 
 Clusters are merged by average linkage of the cosine distance. It follows from the clusters' means, 1 - mean
 . mean, so that memory stays M x D. All pairs of clusters that are each other's nearest are merged at once,
-as no merge of others brings a cluster nearer (average linkage is reducible); then only those that were
-merged, and those whose nearest was, search again: some four comparisons of each point with every other.
+as no merge of others brings a cluster nearer (average linkage is reducible). Then those that were merged
+search again. Others whose nearest was need not, while one of the few that were close is still nearer than all
+that were not: some two comparisons of each point with every other.
 
 Shapes: M images, D features, B the budget, c clusters, n images in them.
 """
@@ -26,6 +27,8 @@ from aljax.strategies.base import (
 UNCERTAIN = 1.25  # times the budget: images of the smallest margins, from which the batch is drawn
 CLUSTER_SIZE = 10  # images of the sub-pool in a cluster, on average
 ROWS_AT_ONCE = 1024
+CLOSE = 8  # clusters that each one remembers, the nearest of GROUPS of all others
+GROUPS = 32
 
 
 @needs("log_probs", "features")
@@ -97,12 +100,15 @@ def merges(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     means, sizes = points.astype(np.float32), np.ones(count, np.float32)
     member = np.arange(count)  # a point of each cluster
     height = np.full(count, -np.inf, np.float32)  # the distance at which its last merge was made
-    nearest, apart = np.zeros(count, np.int64), np.zeros(count, np.float32)  # the nearest other cluster
-    stale = np.ones(count, bool)  # whether its nearest is to be searched
+    close = np.zeros((count, CLOSE), np.int64)  # the nearest others when they were searched last
+    bound = np.zeros(count, np.float32)  # all that are not among these are at least so far
+    nearest, apart = np.zeros(count, np.int64), np.zeros(count, np.float32)  # the nearest, and its distance
+    stale = np.arange(count)  # clusters that search again
     pairs, heights = [np.empty((0, 2), np.int64)], [np.empty(0, np.float32)]
-    while len(means) > 1:
-        _search(means, np.flatnonzero(stale), nearest, apart)
-        left, right = _mutual(nearest, apart)
+    while count > 1:
+        _search(means[:count], stale, close, bound)
+        _nearest_of_close(means, stale, close, nearest, apart)
+        left, right = _mutual(nearest[:count], apart[:count])
         merged = np.maximum.reduce([apart[left], height[left], height[right]])
         pairs.append(np.stack([member[left], member[right]], axis=1))
         heights.append(merged)
@@ -110,13 +116,24 @@ def merges(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         means[left] = share * means[left] + (1 - share) * means[right]
         sizes[left] += sizes[right]
         height[left] = merged
-        row = np.arange(len(means))
-        stale = np.isin(row, [left, right])
-        stale |= stale[nearest]
-        kept = ~np.isin(row, right)
-        nearest = (np.cumsum(kept) - 1)[nearest]
-        means, sizes, member, height = means[kept], sizes[kept], member[kept], height[kept]
-        nearest, apart, stale = nearest[kept], apart[kept], stale[kept]
+
+        # The last clusters move to the places that became free.
+        remain = count - len(right)
+        free = right[right < remain]
+        moved = np.setdiff1d(np.arange(remain, count), right)
+        place = np.arange(count)
+        place[moved] = free
+        place[right] = place[left]
+        for values in (means, sizes, member, height, close, bound, nearest, apart):
+            values[free] = values[moved]
+        left, count = place[left], remain
+
+        renewed = np.zeros(count, bool)
+        renewed[left] = True
+        close[:count], nearest[:count] = place[close[:count]], place[nearest[:count]]
+        near = np.flatnonzero(renewed[nearest[:count]] & ~renewed)  # to a cluster that was merged
+        _nearest_of_close(means, near, close, nearest, apart)
+        stale = np.concatenate([left, near[apart[near] > bound[near]]])
     return np.concatenate(pairs), np.concatenate(heights)
 
 
@@ -131,12 +148,36 @@ def _mutual(nearest: np.ndarray, apart: np.ndarray) -> tuple[np.ndarray, np.ndar
     return left, nearest[left]
 
 
-def _search(means: np.ndarray, rows: np.ndarray, nearest: np.ndarray, apart: np.ndarray) -> None:
-    """Finds the nearest other mean of some rows, and its distance: fills both [c], of c means [c, D]."""
+def _search(means: np.ndarray, rows: np.ndarray, close: np.ndarray, bound: np.ndarray) -> None:
+    """Finds the close ones of some rows among the means [c, D]: fills both.
+
+    The nearest of each of `GROUPS` are kept, the `CLOSE` best of them.
+    """
+    groups = min(GROUPS, len(means))
+    width = -(-len(means) // groups)
     for start in range(0, len(rows), ROWS_AT_ONCE):
         own = rows[start : start + ROWS_AT_ONCE]
-        place = np.arange(len(own))
-        products = means[own] @ means.T
-        products[place, own] = -np.inf
-        nearest[own] = products.argmax(axis=1)
-        apart[own] = 1 - products[place, nearest[own]]
+        products = np.full((len(own), groups * width), -np.inf, np.float32)
+        np.matmul(means[own], means.T, out=products[:, : len(means)])
+        products[np.arange(len(own)), own] = -np.inf
+        parts = products.reshape(len(own), groups, width)
+        best = parts.argmax(axis=2)[..., None]
+        values = np.take_along_axis(parts, best, axis=2)[..., 0]
+        np.put_along_axis(parts, best, -np.inf, axis=2)
+        order = np.argsort(-values, axis=1)
+        values = np.take_along_axis(values, order, axis=1)
+        found = np.take_along_axis(best[..., 0] + width * np.arange(groups), order, axis=1)[:, :CLOSE]
+        found = np.where(values[:, :CLOSE] > -np.inf, found, own[:, None])  # itself: none
+        close[own] = np.pad(found, ((0, 0), (0, CLOSE - found.shape[1])), mode="edge")
+        bound[own] = 1 - np.maximum(products.max(axis=1), values[:, CLOSE:].max(axis=1, initial=-np.inf))
+
+
+def _nearest_of_close(
+    means: np.ndarray, rows: np.ndarray, close: np.ndarray, nearest: np.ndarray, apart: np.ndarray
+) -> None:
+    """Finds the nearest of the close ones of some rows, and its distance: fills the last two."""
+    others = close[rows]
+    distances = 1 - (means[others] @ means[rows][..., None])[..., 0]
+    distances[others == rows[:, None]] = np.inf
+    first = np.arange(len(rows)), distances.argmin(axis=1)
+    nearest[rows], apart[rows] = others[first], distances[first]

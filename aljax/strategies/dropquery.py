@@ -58,7 +58,7 @@ def nearest_to_centers(points: np.ndarray, budget: int, seed: int) -> np.ndarray
     """
     if budget == len(points):
         return np.arange(budget)
-    num_clusters = min(budget, len(np.unique(points, axis=0)))
+    num_clusters = kmeans.count_different(points, budget)
     labels, centers = kmeans.k_means(points, num_clusters, seed, starts=1, iterations=ITERATIONS)
     apart = np.linalg.norm(points - centers[labels], axis=1)
     nearest_first = np.lexsort((apart, labels))

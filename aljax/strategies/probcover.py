@@ -10,7 +10,7 @@ Shapes: M candidates, L labeled points, P = M + L, D features, B the budget.
 import jax
 import numpy as np
 
-from aljax.ops import distances
+from aljax.ops import distances, kmeans
 from aljax.strategies.base import (
     NO_SCORES,
     Selection,
@@ -25,6 +25,7 @@ from aljax.strategies.typiclust import clusters_of
 
 PURITY = 0.95  # alpha of the paper
 ROWS_AT_ONCE = 256
+LABELED_AT_ONCE = 1024  # whose balls are looked into before what they cover is left out
 
 
 @needs("features", "labeled_features")
@@ -63,8 +64,8 @@ def pure_radius(points: np.ndarray, pseudo_labels: np.ndarray) -> float:
 
     Source: Yehuda et al., NeurIPS 2022, section 3 (the radius is found exactly here, not on a grid).
     """
-    reach = distances.nearest_other(points, pseudo_labels)
-    return float(np.sort(reach)[len(points) - int(np.ceil(PURITY * len(points)))])
+    impure = len(points) - int(np.ceil(PURITY * len(points)))
+    return float(distances.nearest_other(points, pseudo_labels, impure + 1)[-1])
 
 
 def coverage(
@@ -77,7 +78,8 @@ def coverage(
     """Takes, one after the other, the candidate whose ball holds the most uncovered candidates.
 
     What lies in the ball of a labeled or a taken point is covered. Ties go to the lowest
-    position. The balls are kept as bits: M^2 / 8 bytes, 12.5 MB for 10,000.
+    position. The balls around what the labeled ones leave uncovered are kept as bits: at most M^2 / 8
+    bytes, 12.5 MB for 10,000.
 
     Args:
       candidates: [M, D].
@@ -92,19 +94,21 @@ def coverage(
 
     Source: Yehuda et al., NeurIPS 2022, algorithm 1.
     """
-    size = len(candidates)
-    uncovered = distances.nearest(candidates, labeled) >= radius
-    balls = distances.balls(candidates, radius)
-    degree = np.zeros(size, np.int64)
-    weights = np.ones(size, np.int64) if weights is None else weights
-    _count(balls, np.flatnonzero(uncovered), degree, weights)
+    weights = np.ones(len(candidates), np.int64) if weights is None else weights
+    uncovered = _uncovered(candidates, labeled, radius)
+    order = np.append(uncovered, np.delete(np.arange(len(candidates)), uncovered))
+    balls = distances.balls(candidates[order], len(uncovered), radius)
+    degree = np.zeros(len(candidates), np.int64)
+    _count(balls, weights[uncovered], degree)
+    left = np.ones(len(uncovered), bool)
     chosen: list[int] = []
     while len(chosen) < budget and degree.max() > 0:
-        best = int(degree.argmax())
-        chosen.append(best)
-        newly = np.unpackbits(balls[best], count=size).astype(bool) & uncovered
-        uncovered &= ~newly
-        _count(balls, np.flatnonzero(newly), degree, -weights)
+        tied = np.flatnonzero(degree == degree.max())
+        best = tied[order[tied].argmin()]
+        chosen.append(order[best])
+        newly = np.flatnonzero(left & (balls[:, best // 8] & (128 >> best % 8) > 0))
+        left[newly] = False
+        _count(balls[newly], -weights[uncovered[newly]], degree)
     return np.array(chosen, np.int32)
 
 
@@ -124,15 +128,24 @@ def most_covering(
       Positions of candidates [at most B] int32, and the radius.
     """
     points = np.concatenate([candidates, labeled])
-    num_clusters = min(num_classes, len(np.unique(points, axis=0)))
+    num_clusters = kmeans.count_different(points, num_classes)
     radius = pure_radius(points, clusters_of(points, num_clusters, seed))
     return coverage(candidates, labeled, budget, radius), radius
 
 
-def _count(balls: np.ndarray, which: np.ndarray, degree: np.ndarray, weights: np.ndarray) -> None:
-    """Adds to the degree of each point the weights [P] of those of `which` in its ball."""
-    for start in range(0, len(which), ROWS_AT_ONCE):
-        rows = which[start : start + ROWS_AT_ONCE]
-        inside = np.unpackbits(balls[rows], axis=1, count=len(degree)).astype(bool)
-        for weight in np.unique(weights[rows]):
-            degree += weight * inside[weights[rows] == weight].sum(axis=0, dtype=np.int64)
+def _uncovered(candidates: np.ndarray, labeled: np.ndarray, radius: float) -> np.ndarray:
+    """Returns positions of the candidates that lie in no ball around a labeled point, rising."""
+    left = np.arange(len(candidates))
+    for start in range(0, len(labeled), LABELED_AT_ONCE):
+        nearest = distances.nearest(candidates[left], labeled[start : start + LABELED_AT_ONCE])
+        left = left[nearest >= radius]
+    return left
+
+
+def _count(balls: np.ndarray, weights: np.ndarray, degree: np.ndarray) -> None:
+    """Adds the weights [n] of balls, as bits [n, ceil(M / 8)], to the degree of each point in them, [M]."""
+    for start in range(0, len(balls), ROWS_AT_ONCE):
+        own = weights[start : start + ROWS_AT_ONCE]
+        inside = np.unpackbits(balls[start : start + ROWS_AT_ONCE], axis=1, count=len(degree))
+        for weight in np.unique(own):
+            degree += weight * inside[own == weight].sum(axis=0, dtype=np.int64)

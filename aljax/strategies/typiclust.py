@@ -74,7 +74,7 @@ def most_typical(candidates: np.ndarray, labeled: np.ndarray, budget: int, seed:
     Source: Hacohen et al., ICML 2022, section 3.
     """
     points = np.concatenate([candidates, labeled])
-    num_clusters = min(len(labeled) + budget, MOST_CLUSTERS, len(np.unique(points, axis=0)))
+    num_clusters = kmeans.count_different(points, min(len(labeled) + budget, MOST_CLUSTERS))
     cluster = clusters_of(points, num_clusters, seed)
     size = np.bincount(cluster, minlength=num_clusters)
     used = np.bincount(cluster[len(candidates) :], minlength=num_clusters)

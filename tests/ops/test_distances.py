@@ -50,3 +50,31 @@ def test_the_nearest_by_brute_force_in_any_units_and_of_duplicates(scale):
     )
     np.testing.assert_allclose(found / scale, expected, rtol=1e-5, atol=1e-6)
     assert not found[::7].any()
+
+
+@pytest.mark.parametrize("kind", ["clusters", "any labels", "one mean", "one label"])
+def test_the_nearest_of_another_label_by_brute_force(kind, monkeypatch):
+    monkeypatch.setattr(distances, "BLOCK", 16)
+    rng = np.random.default_rng(0)
+    centers = 4 * rng.normal(size=(4, 6))
+    points = np.concatenate([centers[np.arange(90) % 4] + rng.normal(size=(90, 6)), -np.eye(6), np.eye(6)])
+    labels = {
+        "clusters": np.linalg.norm(points[:, None] - centers, axis=-1).argmin(axis=1),
+        "any labels": rng.integers(0, 3, len(points)),
+        "one mean": np.r_[np.zeros(90), np.ones(6), np.full(6, 2)].astype(int) % 2,
+        "one label": np.zeros(len(points), int),
+    }[kind]
+    apart = np.linalg.norm(points[:, None] - points, axis=-1)
+    expected = np.sort(np.where(labels[:, None] != labels, apart, np.inf).min(axis=1))
+    for count in (1, 9, len(points)):
+        found = distances.nearest_other(points.astype(np.float32), labels, count)
+        np.testing.assert_allclose(found, expected[:count], rtol=1e-4)
+
+
+def test_of_clusters_far_apart_few_pairs_are_compared(monkeypatch):
+    monkeypatch.setattr(distances, "BLOCK", 16)
+    compared, nearest = [], distances._nearest_other
+    monkeypatch.setattr(distances, "_nearest_other", lambda *sides: compared.append(1) or nearest(*sides))
+    points = np.random.default_rng(0).normal(size=(320, 3)).astype(np.float32)
+    distances.nearest_other(points, (points[:, 0] > 0).astype(int), 16)
+    assert len(compared) < 100  # of 210

@@ -55,3 +55,31 @@ def test_first_centers_are_different_points():
     rows = [int(((points - center) ** 2).sum(1).argmin()) for center in centers]
     np.testing.assert_allclose(points[rows], centers, atol=1e-4)
     assert len(set(kinds[rows])) == 6  # of clusters far apart, one center in each
+
+
+def plain(points, centers):
+    """Lloyd's algorithm as it is written in books."""
+    for _ in range(100):
+        labels = ((points[:, None] - centers) ** 2).sum(-1).argmin(1)
+        moved = np.stack([points[labels == k].mean(axis=0) for k in range(len(centers))])
+        if np.array_equal(moved, centers):
+            break
+        centers = moved
+    return labels, centers
+
+
+@pytest.mark.parametrize("num_clusters", [3, 40])
+def test_centers_that_stand_still_are_where_all_being_moved_leaves_them(num_clusters):
+    points = np.random.default_rng(4).normal(size=(400, 4)).astype(np.float32)
+    found = kmeans.k_means(points, num_clusters, seed=1, starts=1, iterations=100)
+    begin = kmeans.first_centers(points, num_clusters, seed=1, starts=1)
+    labels, centers = plain(points.astype(float), begin.astype(float))
+    moved = inertia(points, kmeans.Partition(labels, centers))
+    assert inertia(points, found) == pytest.approx(moved, rel=1e-3)  # it ends where they hardly move
+    assert np.mean(found.labels == labels) > 0.98
+
+
+def test_different_points_are_counted_up_to_a_number():
+    points = np.array([[0.0, 1], [-0.0, 1], [2, 1], [2, 1], [3, 1]], np.float32)
+    assert kmeans.count_different(points, 9) == 3
+    assert kmeans.count_different(points, 2) == 2
