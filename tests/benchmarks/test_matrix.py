@@ -35,6 +35,7 @@ def test_the_cycles_shown_are_the_first_with_a_model_one_half_way_and_the_last()
 
 def test_a_run_gives_a_figure_and_a_table_with_the_intervals(tmp_path):
     run = harness.make_run(tmp_path / "run", compare=NAMES)
+    (run / "pairs.jsonl").touch()
     for line in lines_of(3, (-0.5, 0.8, 0.0)):
         files.append(run / "pairs.jsonl", line)
     assert matrix.main([str(run), f"--out={tmp_path}"]) == 0
