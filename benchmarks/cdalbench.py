@@ -21,6 +21,7 @@ coordinates, K classes, E samples of dropout.
 
 import csv
 import io
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,7 +43,7 @@ from aljax.runtime import mesh
 from aljax.strategies import View, needs_of, select
 from aljax.strategies.base import NO_SCORES, Selection, features_of, needs, seed_of, tie_order
 from aljax.strategies.registry import find
-from aljax.strategies.typiclust import most_typical
+from aljax.strategies.typiclust import SMALLEST_CLUSTER, clusters_of, typical_first
 from benchmarks import common
 
 REPETITIONS = 50
@@ -284,11 +285,22 @@ def chosen_by(
 
 
 @needs("features", "labeled_features")
-def typiclust_of_lengths(key: jax.Array, view: View, budget: int) -> Selection:
-    """Selects as `typiclust`, but from features as they are, as CDALBench does; no scores."""
+def typiclust_of_one_cluster(key: jax.Array, view: View, budget: int) -> Selection:
+    """Selects as CDALBench's TypiClust: all points from one of n + 1 clusters, of features as they are.
+
+    `typiclust` has n + B clusters of features of length 1, and takes a point of each in turn.
+    """
     candidates, labeled = features_of(view)
     order = tie_order(key, view.subset_size)
-    return Selection(order[most_typical(candidates[order], labeled, budget, seed_of(key))], NO_SCORES)
+    points = np.concatenate([candidates[order], labeled])
+    clusters = clusters_of(points, min(len(labeled) + 1, len(np.unique(points, axis=0))), seed_of(key))
+    of_candidates, of_labeled = np.split(clusters, [len(order)])
+    size, used = (np.bincount(rows, minlength=clusters.max() + 1) for rows in (clusters, of_labeled))
+    best = np.lexsort((-size, used, size <= SMALLEST_CLUSTER))[0]
+    members = np.flatnonzero(of_candidates == best)
+    typical = members[list(itertools.islice(typical_first(points[members]), budget))]
+    rest = np.setdiff1d(np.arange(len(order)), typical)  # in random order
+    return Selection(order[np.concatenate([typical, rest])[:budget]], NO_SCORES)
 
 
 class Table(NamedTuple):
@@ -353,7 +365,7 @@ TABLES = {
     ),
 }
 STRATEGIES = ("random", "margin", "entropy", "core_set", "typiclust", "badge", "bald")
-OWN = {"typiclust_of_lengths": f"{Path(__file__)}:typiclust_of_lengths"}  # by the name in the tables
+OWN = {"typiclust_of_one_cluster": f"{Path(__file__)}:typiclust_of_one_cluster"}  # by the name in the tables
 Area = dict[str, str]  # a line of auc.csv
 
 
