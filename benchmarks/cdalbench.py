@@ -42,6 +42,7 @@ from aljax.records import files
 from aljax.runtime import mesh
 from aljax.strategies import View, needs_of, select
 from aljax.strategies.base import NO_SCORES, Selection, features_of, needs, seed_of, tie_order
+from aljax.strategies.batchbald import batchbald
 from aljax.strategies.registry import find
 from aljax.strategies.typiclust import SMALLEST_CLUSTER, clusters_of, typical_first
 from benchmarks import common
@@ -63,6 +64,7 @@ class Protocol(NamedTuple):
     query: int = 1  # points that a strategy chooses at a time
     candidates: int = 0  # random points that it chooses from; 0: all that are left
     fresh: bool = False  # weights and optimizer begin anew after each query
+    dropout: bool = False  # trains with BALD's dropout, whichever strategy chooses
     patience: int = 50  # epochs without a lower validation loss, after which training ends
 
 
@@ -234,7 +236,8 @@ def seen(network: Network, state: State, data: Draw, key: jax.Array) -> dict[str
 
 def curves(protocol: Protocol, strategy: str, repetitions: int, seed: int) -> np.ndarray:
     """Runs all repetitions of a strategy; returns the accuracies before and after each query, [T, steps]."""
-    network = Network(protocol.hidden, DROPOUT if strategy == "bald" else 0.0)
+    samples = "member_log_probs" in needs_of(find(strategy))
+    network = Network(protocol.hidden, DROPOUT if samples or protocol.dropout else 0.0)
     data = Draw(*map(np.stack, zip(*(drawn(protocol, t, seed) for t in range(repetitions)), strict=True)))
     keys = jax.random.split(jax.random.key(seed), (3, repetitions))
     room = 2 + protocol.budget
@@ -303,6 +306,13 @@ def typiclust_of_one_cluster(key: jax.Array, view: View, budget: int) -> Selecti
     return Selection(order[np.concatenate([typical, rest])[:budget]], NO_SCORES)
 
 
+@needs("member_log_probs")
+def bald_of_probabilities(key: jax.Array, view: View, budget: int) -> Selection:
+    """Selects as CDALBench's BALD: by BatchBALD, given probabilities where it expects their logarithms."""
+    assert view.member_log_probs is not None
+    return batchbald(key, view._replace(member_log_probs=jnp.exp(view.member_log_probs)), budget)
+
+
 class Table(NamedTuple):
     """What CDALBench published of one data set and query size: mean and standard deviation, by strategy."""
 
@@ -363,9 +373,21 @@ TABLES = {
             "bald": (0.893, 0.035),
         },
     ),
+    "ThreeClust, older": Table(
+        Protocol(synthetic.three_clust, (), 100, candidates=20, patience=0),
+        {
+            "random": (0.672, 0.07),
+            "margin": (0.669, 0.09),
+            "entropy": (0.682, 0.10),
+            "core_set": (0.698, 0.06),
+            "typiclust": (0.697, 0.06),
+            "badge": (0.524, 0.09),
+            "bald": (0.507, 0.05),
+        },
+    ),
 }
 STRATEGIES = ("random", "margin", "entropy", "core_set", "typiclust", "badge", "bald")
-OWN = {"typiclust_of_one_cluster": f"{Path(__file__)}:typiclust_of_one_cluster"}  # by the name in the tables
+OWN = {"typiclust_of_one_cluster": "typiclust", "bald_of_probabilities": "bald"}  # as there: the name there
 Area = dict[str, str]  # a line of auc.csv
 
 
@@ -379,20 +401,19 @@ def compared(areas: Iterable[Area]) -> list[dict[str, object]]:
     """
     found: dict[tuple[str, str, str], list[float]] = {}
     for line in areas:
-        found.setdefault((line["table"], line["training"], line["strategy"]), []).append(float(line["auc"]))
+        found.setdefault((line["table"], line["variant"], line["strategy"]), []).append(float(line["auc"]))
     rows = []
-    for (table, training, strategy), values in found.items():
+    for (table, variant, strategy), values in found.items():
         count, mean, deviation = len(values), float(np.mean(values)), float(np.std(values, ddof=1))
         half = float(stats.t.ppf(0.975, count - 1)) * deviation / count**0.5
-        name = "typiclust" if strategy in OWN else strategy
-        published, spread = TABLES[table].published[name]
+        published, spread = TABLES[table].published[OWN.get(strategy, strategy)]
         test = stats.ttest_ind_from_stats(
             mean, deviation, count, published, spread, REPETITIONS, equal_var=False
         )
         rows.append(
             {
                 "table": table,
-                "training": training,
+                "variant": variant,
                 "strategy": strategy,
                 "repetitions": count,
                 "auc": round(mean, 4),
@@ -427,19 +448,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repetitions", type=int, default=REPETITIONS)
     parser.add_argument("--seed", type=int, default=0, help="of all draws")
     parser.add_argument("--fresh", action="store_true", help="weights and optimizer begin anew each time")
+    parser.add_argument("--dropout", action="store_true", help="trains with dropout, as BALD does")
+    parser.add_argument("--candidates", type=int, default=0, help="random points to choose from; 0: all")
     given = parser.parse_args(arguments)
     path = given.out / "auc.csv"
     lines: list[Area] = list(csv.DictReader(io.StringIO(path.read_text()))) if path.exists() else []
-    training = "fresh" if given.fresh else "continued"
+    changed = {
+        "fresh weights": given.fresh,
+        "dropout": given.dropout,
+        f"{given.candidates} candidates": given.candidates > 0,
+    }
+    variant = ", ".join(name for name, asked in changed.items() if asked)
     for name in given.table or TABLES:
-        protocol = TABLES[name].protocol._replace(fresh=given.fresh)
+        protocol = TABLES[name].protocol
+        candidates = given.candidates or protocol.candidates
+        protocol = protocol._replace(fresh=given.fresh, dropout=given.dropout, candidates=candidates)
         for strategy in given.strategy or STRATEGIES:
-            run = {"table": name, "training": training, "strategy": strategy, "seed": str(given.seed)}
+            run = {"table": name, "variant": variant, "strategy": strategy, "seed": str(given.seed)}
             there = sum(run.items() <= line.items() for line in lines)
             if there == given.repetitions:
                 continue
             begin = time.perf_counter()
-            areas = curves(protocol, OWN.get(strategy, strategy), given.repetitions, given.seed).mean(axis=1)
+            name_of = f"{__file__}:{strategy}" if strategy in OWN else strategy
+            areas = curves(protocol, name_of, given.repetitions, given.seed).mean(axis=1)
             lines = [line for line in lines if not run.items() <= line.items()]
             lines += [
                 {**run, "repetition": str(t), "auc": f"{area:.6f}"} for t, area in enumerate(areas.tolist())
