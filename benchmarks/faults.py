@@ -1,10 +1,11 @@
 """Injects faults into tiny studies and checks that nothing is lost: python -m benchmarks.faults.
 
 Stops runs of every scenario with SIGKILL, and with signals that they handle, at random moments, and starts
-them again until they are done (--kills); lets one run out of disk at many file sizes (--full-disks); flips
-bits of a finished and of an unfinished run (--flips); and gives the commands bad input (--inputs). Each
-result is compared, byte for byte, with that of a run that was left alone. Writes a table and, with --out,
-JSON; status 1 if anything was lost, unnoticed, or ended in a traceback.
+them again until they are done (--kills), also while someone answers on the labeling page (--answers); lets
+one run out of disk at many file sizes (--full-disks); flips bits of a finished and of an unfinished run
+(--flips); and gives the commands bad input (--inputs). Each result is compared, byte for byte, with that of a
+run that was left alone. Writes a table and, with --out, JSON; status 1 if anything was lost, unnoticed, or
+ended in a traceback.
 
 A start is a fork of this process, which has imported all that a run imports and started no device: without
 that, most kills would meet Python's imports. Figures are left out.
@@ -31,7 +32,7 @@ from rich.table import Table
 
 from aljax.cli.guard import quiet
 from aljax.records import files, verify
-from benchmarks import bad_inputs
+from benchmarks import answers, bad_inputs
 from tests.harness import launch, results, tiny
 
 __all__ = ["ROOT", "launch", "results"]
@@ -300,6 +301,7 @@ def main() -> None:
     """Runs all of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=25, help="at least so many")
+    parser.add_argument("--answers", type=int, default=10, help="kills, at least, while someone answers")
     parser.add_argument("--flips", type=int, default=50, help="bits to flip, half in an unfinished run")
     parser.add_argument("--inputs", type=int, default=50, help="bad inputs")
     parser.add_argument("--full-disks", type=int, default=1, help="0 leaves them out")
@@ -316,6 +318,8 @@ def main() -> None:
         studies = Studies(scratch)
         if options.kills:
             wrong["kills"] = kill(studies, options.kills, rng, found)
+        if options.answers:
+            wrong["answers"] = answers.kill(studies, options.answers, rng, found)
         if options.full_disks:
             wrong["full disks"] = fill(studies, found)
         if options.inputs:

@@ -1,6 +1,6 @@
-"""Memory and time as the pool grows: python -m benchmarks.scale --out FILE.json
+"""Memory and time as the pool grows, and of two processes: python -m benchmarks.scale --out FILE.json
 
-Four parts, each in processes of their own, so that none finds what another left:
+Five parts, each in processes of their own, so that none finds what another left:
 
 - pool: runs of two cycles on pools of 32 x 32 x 3 images from a cache on the disk, made for it, and on the
   digits. Memory is anonymous: the kernel drops the pages of a mapped file whenever others need the room, and
@@ -10,6 +10,8 @@ Four parts, each in processes of their own, so that none finds what another left
 - k-center: selection from shards on the disk, from 10^4 points on; memory as above. Where greedy k-center of
   one block of all points fits, its radius stands beside.
 - coverage: MaxHerding and ProbCover the same way.
+- processes: seconds of the second cycle of a run by one process of two CPU devices, and by two of one, in
+  turn; digits at 32 pixels, ResNet-18 of width 16. Both are on one machine: this says nothing of a network.
 
 What is made lies in --folder (a temporary one, removed at the end): 3 KB an image, 512 bytes a point.
 """
@@ -23,15 +25,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 BEGIN = time.monotonic()
+ROOT = Path(__file__).parents[1]
 STATUS = Path("/proc/self/status")
-PARTS = ("pool", "epoch", "k-center", "coverage")
+PARTS = ("pool", "epoch", "k-center", "coverage", "processes")
 DIMENSIONS, BUDGET = 128, 1_000
 CLASSES, TEST = 10, 2_000
 FITS = 1_000_000  # points, up to which one block of all is selected from too
@@ -219,15 +222,22 @@ def select(method: str, points: int, more: int, folder: Path) -> dict[str, Any]:
         "maxherding": lambda: sharded.maxherding(jax.random.key(0), opened, budget),
         "probcover": lambda: sharded.probcover(jax.random.key(0), opened, budget, 0.3),
     }
-    begin = time.monotonic()
+    begin, worked = time.monotonic(), time.process_time()
     batch, most = peak(methods[method])
-    seconds = time.monotonic() - begin
+    seconds, worked = time.monotonic() - begin, time.process_time() - worked
     found = {
         name: None if np.isnan(value) else float(value)
         for name, value in (("reached", batch.reached), ("bound", batch.bound))
     }
     counts = {"rounds": batch.rounds, "among": batch.among, "budget": budget, "more": more}
-    return {"seconds": seconds, **found, **counts, **most, "feature_bytes": 4 * DIMENSIONS * points}
+    return {
+        "seconds": seconds,
+        "cpu_seconds": worked,
+        **found,
+        **counts,
+        **most,
+        "feature_bytes": 4 * DIMENSIONS * points,
+    }
 
 
 def grown(folder: Path, sizes: list[int], methods: tuple[str, ...], more: int) -> list[dict[str, Any]]:
@@ -244,6 +254,61 @@ def grown(folder: Path, sizes: list[int], methods: tuple[str, ...], more: int) -
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
         shutil.rmtree(folder / f"{points}")
     return rows
+
+
+def processes(folder: Path, repeats: int) -> list[dict[str, Any]]:
+    """Times runs of one process and of two, which share the work of two CPU devices."""
+    from benchmarks import common
+
+    fields = {
+        "trials": 1,
+        "cycles": 2,
+        "devices": 2,
+        "dataset.image_size": 32,
+        "model.width": 16,
+        "train.batch_size": 128,
+        "train.min_steps": 20,
+        "train.epochs": 1,
+    }
+    times: dict[str, list[float]] = {"one process of two devices": [], "two processes of one": []}
+    cycles: dict[str, list[float]] = {name: [] for name in times}
+    for place in range(repeats + 1):  # the first compiles, and does not count
+        for count, name in enumerate(times, start=1):
+            workdir = folder / f"processes-{count}-{place}"
+            begin = time.monotonic()
+            team = [launched(workdir, fields, number, count) for number in range(count)]
+            if any(process.wait() for process in team):
+                sys.exit(f"{name}: a process failed")
+            if place:
+                times[name].append(time.monotonic() - begin)
+                last = json.loads((workdir / "timings.jsonl").read_text().splitlines()[-1])
+                cycles[name].append(sum(last[phase] for phase in ("train", "score", "evaluate", "select")))
+    run, cycle = (common.compared(taken, next(iter(times))) for taken in (times, cycles))
+    return [
+        {
+            "": name,
+            "cycle_seconds": cycle[name]["seconds"],
+            "times as long": cycle[name]["ratio"],
+            "from": cycle[name]["ratio_low"],
+            "to": cycle[name]["ratio_high"],
+            "run_seconds": run[name]["seconds"],
+        }
+        for name in times
+    ]
+
+
+def launched(workdir: Path, fields: Mapping[str, object], number: int, count: int) -> subprocess.Popen[bytes]:
+    """Starts one of `count` processes of a run."""
+    port = 20_000 + os.getpid() % 20_000
+    flags = [f"--config.{name}={value}" for name, value in fields.items()]
+    if count > 1:
+        flags += [f"--coordinator=127.0.0.1:{port}", f"--num_processes={count}", f"--process_id={number}"]
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "launch.py"), f"--workdir={workdir}", *flags],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(2 // count)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def child(folder: Path, *arguments: str) -> dict[str, Any]:
@@ -288,6 +353,7 @@ def main() -> None:
             "coverage": lambda: grown(
                 folder, options.coverage_points, ("maxherding", "probcover"), options.more
             ),
+            "processes": lambda: processes(folder, options.repeats),
         }
         for part in options.parts:
             figures[part] = parts[part]()

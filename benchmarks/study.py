@@ -3,13 +3,17 @@
 Learning Loss and Core-set, ResNet-18 with loss module: cycles of selecting, labeling, training from new
 weights and evaluating. The peer is written as research code mostly is: a DataLoader over Pillow images, SGD
 with MultiStepLR, distances by scikit-learn. Both take images, sizes and recipe from one config
-(configs/digits.py, at 3 cycles of 20 epochs where no field says otherwise), and take turns, with a
-seed of their own in each round. aljax runs as a user runs it, through launch.py; its first run compiles, and
-is not counted.
+(configs/digits.py, but one trial of 3 cycles where no field says otherwise), and take turns, with a seed of
+their own in each round. Seconds are those of a process, its imports included. aljax runs as a user runs
+it, through launch.py; its first run compiles, and is not counted.
 
 Shapes: N images labeled, M in the sub-pool, D features, B the budget.
 """
 
+import argparse
+import json
+import subprocess
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -29,14 +33,7 @@ from aljax.training import recipe as recipes
 from benchmarks import common, peers
 from benchmarks.cycle import ROOT, start
 
-REDUCED = {
-    "trials": 1,
-    "cycles": 3,
-    "train.epochs": 20,
-    "train.min_steps": 0,
-    "train.milestones": (16,),
-    "train.detach_epoch": 12,
-}
+REDUCED = {"trials": 1, "cycles": 3}
 CHUNK = 256  # images that the peer scores at once
 PARTS = ("train", "score", "select", "evaluate")
 PHASE = {"train": "train", "score": "score", "evaluate": "evaluate"}  # of aljax; all others select or record
@@ -99,11 +96,11 @@ class Peer:
         training = peers.Training(
             recipe, classes, width, "cpu", autocast=False, compiled=False, channels=channels
         )
-        schedule = torch.optim.lr_scheduler.MultiStepLR(
-            training.optimizer, [int(place) for place in recipe.milestones], recipe.decay
-        )
-        for epoch in range(recipe.epochs):
-            training.detach = epoch >= recipe.detach_epoch
+        epochs = recipes.epochs_of(recipe, len(labeled))
+        milestones = [round(epochs * recipes.share_of(place, recipe)) for place in recipe.milestones]
+        schedule = torch.optim.lr_scheduler.MultiStepLR(training.optimizer, milestones, recipe.decay)
+        for epoch in range(epochs):
+            training.detach = epoch >= epochs * recipes.share_of(recipe.detach_epoch, recipe)
             training.epoch(lambda: peers.from_loader(loader, "cpu"))
             schedule.step()
         return training
@@ -156,15 +153,30 @@ def ours(workdir: Path, cache: Path, settings: list[str]) -> tuple[float, float,
     return seconds, cycles[-1]["accuracy"], parts
 
 
+def theirs(config: Path, workers: int, seed: int) -> tuple[float, float, dict[str, float]]:
+    """Runs the peer in a process of its own; returns the same."""
+    begin = time.perf_counter()
+    command = [sys.executable, "-m", "benchmarks.study", f"--workers={workers}"]
+    done = subprocess.run(
+        [*command, "--peer", str(config), str(seed)], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return time.perf_counter() - begin, *json.loads(done.stdout)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Runs all of it."""
     parser = common.parser(__doc__)
+    parser.add_argument("--peer", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--config", default=str(ROOT / "configs" / "digits.py"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--workers", type=int, default=0, help="of the peer's DataLoader; small images need none"
     )
     options, overrides = parser.parse_known_args(arguments)
+    if options.peer:
+        peer = Peer(stored_config.fields(stored_config.load(Path(options.peer[0]))), options.workers)
+        print(json.dumps([peer.run(int(options.peer[1])), peer.seconds]))
+        return
     given = {override.split("=", 1)[0] for override in overrides}  # a tuple given twice grows
     reduced = {f"--config.{name}": value for name, value in REDUCED.items()}
     settings = [f"{flag}={value}" for flag, value in reduced.items() if flag not in given] + overrides
@@ -177,11 +189,10 @@ def main(arguments: list[str] | None = None) -> None:
         start(Path(scratch) / "first", cache, settings)
         config = stored_config.fields(stored_config.load(Path(scratch) / "first" / "config.json"))
         for seed in range(options.rounds):
-            found = ours(Path(scratch) / f"run-{seed}", cache, [*settings, f"--config.seed={seed}"])
-            begin = time.perf_counter()
-            peer = Peer(config, options.workers)
-            reached = peer.run(seed)
-            rows = {"aljax": found, "PyTorch": (time.perf_counter() - begin, reached, peer.seconds)}
+            rows = {
+                "aljax": ours(Path(scratch) / f"run-{seed}", cache, [*settings, f"--config.seed={seed}"]),
+                "PyTorch": theirs(Path(scratch) / "first" / "config.json", options.workers, seed),
+            }
             for name, (taken, best, spent) in rows.items():
                 seconds[name].append(taken)
                 accuracy[name].append(best)

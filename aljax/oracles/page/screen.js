@@ -13,7 +13,8 @@ export function write(id, text) {
 export function drawHeader(view, inGrid) {
   const progress = `${view.done} of ${view.total}`;
   write("progress", view.total ? progress : "");
-  write("cycle", view.cycle ? `cycle ${view.cycle}` : "");
+  const cycle = view.cycle ? `cycle ${view.cycle}` : "";
+  write("cycle", view.question?.answer ? "answers again" : cycle);
   write("accuracy", accuracy(view) && `Accuracy ${accuracy(view)}`);
   $("bar").max = view.total || 1;
   $("bar").value = view.done;
