@@ -140,7 +140,7 @@ def main(arguments: list[str] | None = None) -> None:
                 )
                 print(rows[-1], file=sys.stderr, flush=True)
     common.show(f"{trials} trials of aljax at once, {options.rounds} rounds", rows)
-    common.write(options.out, {"settings": settings[:-1], "activeml": rows})
+    common.write(options.out, {"settings": settings[1:-1], "activeml": rows})
 
 
 if __name__ == "__main__":

@@ -214,7 +214,7 @@ def main(arguments: list[str] | None = None) -> None:
     common.show(
         f"{config['cycles']} cycles of {config['budget']}, {options.rounds} rounds; parts in seconds", table
     )
-    common.write(options.out, {"settings": settings, "study": table})
+    common.write(options.out, {"config": Path(options.config).stem, "settings": settings[1:], "study": table})
 
 
 if __name__ == "__main__":
