@@ -68,6 +68,8 @@ class Run:
             sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(sink, 1)
             os.dup2(sink, 2)
+            for number in (signal.SIGINT, signal.SIGHUP):  # a shell or nohup may have them ignored, for good
+                signal.signal(number, signal.SIG_DFL)
             if file_limit is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
             status = main()
