@@ -38,6 +38,7 @@ from scipy import stats
 
 from aljax.data import synthetic
 from aljax.models.layers import dense
+from aljax.ops import kmeans
 from aljax.records import files
 from aljax.runtime import mesh
 from aljax.strategies import View, needs_of, select
@@ -56,7 +57,7 @@ DROPOUT, SAMPLES = 0.3, 25  # of BALD, which trains with dropout too
 
 
 class Protocol(NamedTuple):
-    """What a table was made with, where its tables differ."""
+    """Describes how a table was made, where the tables differ."""
 
     points: Callable[[np.random.Generator], synthetic.Points]
     hidden: tuple[int, ...]  # units of the hidden layers
@@ -296,7 +297,7 @@ def typiclust_of_one_cluster(key: jax.Array, view: View, budget: int) -> Selecti
     candidates, labeled = features_of(view)
     order = tie_order(key, view.subset_size)
     points = np.concatenate([candidates[order], labeled])
-    clusters = clusters_of(points, min(len(labeled) + 1, len(np.unique(points, axis=0))), seed_of(key))
+    clusters = clusters_of(points, kmeans.count_different(points, len(labeled) + 1), seed_of(key))
     of_candidates, of_labeled = np.split(clusters, [len(order)])
     size, used = (np.bincount(rows, minlength=clusters.max() + 1) for rows in (clusters, of_labeled))
     best = np.lexsort((-size, used, size <= SMALLEST_CLUSTER))[0]
@@ -314,7 +315,7 @@ def bald_of_probabilities(key: jax.Array, view: View, budget: int) -> Selection:
 
 
 class Table(NamedTuple):
-    """What CDALBench published of one data set and query size: mean and standard deviation, by strategy."""
+    """Holds what is published of one data set and query size: mean and standard deviation, by strategy."""
 
     protocol: Protocol
     published: Mapping[str, tuple[float, float]]
@@ -430,15 +431,6 @@ def compared(areas: Iterable[Area]) -> list[dict[str, object]]:
     return rows
 
 
-def table_of(rows: Sequence[Mapping[str, object]]) -> bytes:
-    """Returns rows as the content of a CSV file."""
-    content = io.StringIO()
-    writer = csv.DictWriter(content, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return content.getvalue().encode()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs what is not in the folder yet, and writes the comparison; returns the exit status."""
     parser = common.parser(__doc__, "a folder")
@@ -475,9 +467,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lines += [
                 {**run, "repetition": str(t), "auc": f"{area:.6f}"} for t, area in enumerate(areas.tolist())
             ]
-            files.write(path, table_of(lines))
+            files.write(path, common.csv_of(lines))
             print(f"{name}, {strategy}: {areas.mean():.4f}, {time.perf_counter() - begin:.0f} s", flush=True)
-    files.write(given.out / "comparison.csv", table_of(compared(lines)))
+    files.write(given.out / "comparison.csv", common.csv_of(compared(lines)))
     common.show("Area under the accuracy curve", compared(lines))
     return 0
 

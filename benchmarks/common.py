@@ -2,7 +2,9 @@
 
 import argparse
 import contextlib
+import csv
 import ctypes
+import io
 import json
 import platform
 import time
@@ -189,6 +191,15 @@ def _cell(value: object) -> str:
             return f"{value:,}"
         case _:
             return str(value)
+
+
+def csv_of(rows: Sequence[Mapping[str, object]]) -> bytes:
+    """Returns rows as the content of a CSV file, whose columns are the keys of the first."""
+    content = io.StringIO()
+    writer = csv.DictWriter(content, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return content.getvalue().encode()
 
 
 def write(path: Path | None, figures: Mapping[str, object]) -> None:

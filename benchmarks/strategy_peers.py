@@ -1,4 +1,4 @@
-"""What other code takes for the strategies of benchmarks/strategies.py.
+"""Selects as other code does, for the seconds that benchmarks/strategies.py lays beside aljax's.
 
 - scikit-activeml: its strategy, with its defaults. Where each image of the batch takes as long as the one
   before, it selects a few, and a few more; the difference tells what each of the others takes.

@@ -5,8 +5,6 @@ which of them were is chance. RUN compares several strategies, as configs/digits
 that returns no scores is left out, as no ties can be counted.
 """
 
-import csv
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,11 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{given.run}: no selection of several strategies that score images")
         return 2
     if given.out is not None:
-        content = io.StringIO()
-        writer = csv.DictWriter(content, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        files.write(given.out, content.getvalue().encode())
+        files.write(given.out, common.csv_of(rows))
     common.show("Images tied at the cut", rows)
     return 0
 
