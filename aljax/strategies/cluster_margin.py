@@ -176,8 +176,10 @@ def _nearest_of_close(
     means: np.ndarray, rows: np.ndarray, close: np.ndarray, nearest: np.ndarray, apart: np.ndarray
 ) -> None:
     """Finds the nearest of the close ones of some rows, and its distance: fills the last two."""
-    others = close[rows]
-    distances = 1 - (means[others] @ means[rows][..., None])[..., 0]
-    distances[others == rows[:, None]] = np.inf
-    first = np.arange(len(rows)), distances.argmin(axis=1)
-    nearest[rows], apart[rows] = others[first], distances[first]
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        own = rows[start : start + ROWS_AT_ONCE]
+        others = close[own]
+        distances = 1 - (means[others] @ means[own][..., None])[..., 0]
+        distances[others == own[:, None]] = np.inf
+        first = np.arange(len(own)), distances.argmin(axis=1)
+        nearest[own], apart[own] = others[first], distances[first]
