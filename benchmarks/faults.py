@@ -49,7 +49,7 @@ SCENARIOS: dict[str, dict[str, object]] = {
     "compare": {"compare": "('margin', 'core_set')"},
 }
 SIGNALS = (*[signal.SIGKILL] * 7, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # one of these, at random
-FAST = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"  # compilation
+FAST = "--xla_backend_optimization_level=0"  # compilation
 
 
 class Run:

@@ -86,7 +86,7 @@ def loss_of(logits: torch.Tensor, predicted: torch.Tensor, labels: torch.Tensor,
 
 
 class Training:
-    """Networks and optimizer of one way to train: precision, device, compiled or not."""
+    """Networks and optimizer of one way to train: precision, device, compiled, as one CUDA graph."""
 
     def __init__(
         self,
@@ -96,12 +96,14 @@ class Training:
         device: str,
         autocast: bool,
         compiled: bool,
+        graph: bool = False,
         channels: int = 3,
     ):
         self.recipe = recipe
         self.device = device
         self.autocast = autocast
         self.detach = False  # the ranking loss leaves the backbone alone
+        torch.backends.cudnn.benchmark = True  # the fastest of its kernels, as measured
         self.networks = Networks(num_classes, width, channels).to(device, memory_format=torch.channels_last)
         self.forward: Callable[..., Any] = torch.compile(self.networks) if compiled else self.networks
         self.optimizer = torch.optim.SGD(
@@ -109,19 +111,50 @@ class Training:
             recipe.learning_rate,
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
+            fused=device == "cuda",
         )
+        self.graph = torch.cuda.CUDAGraph() if graph else None
+        self.placed: tuple[torch.Tensor, torch.Tensor] | None = None  # where the graph finds its batch
 
     def epoch(self, batches: Callable[[], Batches]) -> None:
         """A step on each batch: images [B, C, H, W], standardized, and labels [B]."""
         self.networks.train()
         for images, labels in batches():
-            with torch.autocast(self.device, torch.bfloat16, enabled=self.autocast):
-                logits, predicted = self.forward(images, self.detach)
-            loss = loss_of(logits.float(), predicted.float(), labels, self.recipe)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
+            if self.graph is None:
+                self.step(images, labels)
+            else:
+                self.replay(images, labels)
         synchronize(self.device)
+
+    def step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """Forward, backward, optimizer."""
+        self.optimizer.zero_grad(set_to_none=True)
+        keep_casts = self.graph is None
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.autocast, cache_enabled=keep_casts):
+            logits, predicted = self.forward(images, self.detach)
+        loss = loss_of(logits.float(), predicted.float(), labels, self.recipe)
+        loss.backward()
+        self.optimizer.step()
+
+    def replay(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """A step as one CUDA graph, recorded at the first: nothing is launched kernel by kernel.
+
+        Source: PyTorch, "CUDA semantics", section "Whole-network capture".
+        """
+        assert self.graph is not None
+        if self.placed is None:
+            self.placed = images.clone(), labels.clone()
+            aside = torch.cuda.Stream()
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                for _ in range(3):  # what is allocated or compiled at first must not be recorded
+                    self.step(*self.placed)
+            torch.cuda.current_stream().wait_stream(aside)
+            with torch.cuda.graph(self.graph):
+                self.step(*self.placed)
+        for place, new in zip(self.placed, (images, labels), strict=True):
+            place.copy_(new)
+        self.graph.replay()
 
     @torch.inference_mode()
     def predict(self, images: torch.Tensor, chunk: int, mean: torch.Tensor, std: torch.Tensor) -> int:

@@ -2,9 +2,9 @@
 
 All of a step counts: shuffling, augmentation, forward, backward, optimizer. aljax computes in
 float32 on a CPU and in bfloat16 elsewhere, as its configs have it. `--against` names the ways of
-PyTorch: with everything on the device, `float32`, `bfloat16` (by autocast) and that `compiled`; and
-`loader`, the usual research loop (float32, a DataLoader that crops and mirrors Pillow images). The
-runs alternate. A ratio says how many times as long as aljax a way takes.
+PyTorch: with everything on the device, `float32`, `bfloat16` (by autocast), that `compiled`, and on a GPU
+that as one CUDA graph, `graph`; and `loader`, the usual research loop (float32, a DataLoader that crops and
+mirrors Pillow images). The runs alternate. A ratio says how many times as long as aljax a way takes.
 """
 
 import argparse
@@ -49,6 +49,7 @@ WAYS = {  # to run PyTorch: images from a DataLoader, else they lie on the devic
     "float32": {"autocast": False, "compiled": False},
     "bfloat16": {"autocast": True, "compiled": False},
     "compiled": {"autocast": True, "compiled": True},
+    "graph": {"autocast": True, "compiled": True, "graph": True},
     "loader": {"autocast": False, "compiled": False},
 }
 MEAN, STD = np.full(3, 120, np.float32), np.full(3, 64, np.float32)  # about those of CIFAR-10
@@ -115,6 +116,8 @@ def peers_of(
     from benchmarks import peers
 
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    if device == "cpu" and "graph" in options.against:
+        raise SystemExit("--against graph: a CUDA graph needs a GPU, and JAX has none here")
     arrays = [torch.tensor(a, device=device) for a in (images, labels.astype(np.int64), MEAN, STD)]
     ways: dict[str, Callable[[], object]] = {}
     for name in options.against:

@@ -10,10 +10,42 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
+from aljax.ops.batch_norm import normalize
 from aljax.ops.conv import for_flax
 
 Conv = partial(nn.Conv, use_bias=False, conv_general_dilated=for_flax)
-BatchNorm = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalization of the last axis, with the parameters and statistics of `flax.linen.BatchNorm`.
+
+    In training (`use_running_average` is false) it normalizes by the batch, and its statistics keep the share
+    `momentum` of what they were.
+
+    Source: Ioffe & Szegedy, "Batch Normalization", ICML 2015.
+    """
+
+    use_running_average: bool
+    dtype: DTypeLike = jnp.float32
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, ..., C] to the same shape, in `dtype`."""
+        channels = x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, channels)
+        bias = self.param("bias", nn.initializers.zeros, channels)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
+        variance = self.variable("batch_stats", "var", jnp.ones, channels)
+        if self.use_running_average:
+            factor = jax.lax.rsqrt(variance.value + self.epsilon) * scale
+            return ((x - mean.value) * factor + bias).astype(self.dtype)
+        y, *of_batch = normalize(x, scale, bias, self.epsilon, self.dtype)
+        if not self.is_initializing():
+            for kept, new in zip((mean, variance), of_batch, strict=True):
+                kept.value = self.momentum * kept.value + (1 - self.momentum) * new
+        return y
 
 
 class Initialization(NamedTuple):

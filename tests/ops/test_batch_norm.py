@@ -1,0 +1,81 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aljax.models.layers import BatchNorm
+from aljax.ops.batch_norm import normalize
+
+SHAPES = [(8, 4, 4, 3), (2, 5, 3, 1), (6, 7), (1, 2, 2, 2), (3, 1, 1, 40)]
+
+
+def drawn(shape, seed=0):
+    """Values, a scale and a bias of its channels, and a gradient of the result."""
+    keys = jax.random.split(jax.random.key(seed), 4)
+    x = 3 * jax.random.normal(keys[0], shape) + 5
+    scale, bias = jax.random.normal(keys[1], shape[-1:]), jax.random.normal(keys[2], shape[-1:])
+    return x, scale, bias, jax.random.normal(keys[3], shape)
+
+
+def by_hand(x, scale, bias):
+    """In float64, with the variance as the mean of squares."""
+    x, scale, bias = (np.asarray(array, np.float64) for array in (x, scale, bias))
+    axes = tuple(range(x.ndim - 1))
+    mean, variance = x.mean(axes), ((x - x.mean(axes)) ** 2).mean(axes)
+    return (x - mean) / np.sqrt(variance + 1e-5) * scale + bias, mean, variance
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_value_and_statistics_by_hand(shape):
+    x, scale, bias, _ = drawn(shape)
+    y, mean, variance = jax.jit(normalize, static_argnums=(3, 4))(x, scale, bias, 1e-5, jnp.float32)
+    expected = by_hand(x, scale, bias)
+    for found, value in zip((y, mean, variance), expected, strict=True):
+        np.testing.assert_allclose(found, value, rtol=2e-4, atol=2e-4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sampled_from(SHAPES), st.integers(0, 1000))
+def test_gradients_are_the_automatic_ones(shape, seed):
+    x, scale, bias, gradient = drawn(shape, seed)
+
+    def plain(x, scale, bias):
+        axes = tuple(range(x.ndim - 1))
+        variance = jnp.mean((x - x.mean(axes)) ** 2, axes)
+        return (x - x.mean(axes)) * jax.lax.rsqrt(variance + 1e-5) * scale + bias
+
+    found = jax.vjp(lambda *a: normalize(*a, 1e-5, jnp.float32)[0], x, scale, bias)[1](gradient)
+    expected = jax.vjp(plain, x, scale, bias)[1](gradient)
+    for own, automatic in zip(found, expected, strict=True):
+        size = 1 + np.abs(automatic).max()
+        np.testing.assert_allclose(own / size, automatic / size, atol=1e-4)
+
+
+def test_constant_images_have_no_variance_and_a_finite_gradient():
+    x = jnp.full((4, 3, 3, 2), 1e4)
+    y, _, variance = normalize(x, jnp.ones(2), jnp.zeros(2), 1e-5, jnp.float32)
+    of_x = jax.grad(lambda x: normalize(x, jnp.ones(2), jnp.zeros(2), 1e-5, jnp.float32)[0].sum())(x)
+    assert (variance >= 0).all()
+    assert np.isfinite(y).all()
+    assert np.isfinite(of_x).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("evaluated", [False, True])
+def test_layer_is_that_of_flax(dtype, evaluated):
+    x = drawn((8, 4, 4, 6))[0].astype(dtype)
+    own = BatchNorm(evaluated, dtype=jnp.dtype(dtype))
+    theirs = nn.BatchNorm(evaluated, momentum=0.9, epsilon=1e-5, dtype=jnp.dtype(dtype))
+    variables = own.init(jax.random.key(0), x)
+    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, theirs.init(jax.random.key(0), x))
+    variables["batch_stats"]["mean"] += 4.5
+    variables["params"]["bias"] += 0.5
+    results = [layer.apply(variables, x, mutable=["batch_stats"]) for layer in (own, theirs)]
+    assert results[0][0].dtype == results[1][0].dtype == dtype
+    tolerance = 1e-2 if dtype == "bfloat16" else 1e-5
+    for found, expected in zip(*map(jax.tree.leaves, results), strict=True):
+        found, expected = (np.asarray(array, np.float32) for array in (found, expected))
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
