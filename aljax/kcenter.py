@@ -5,7 +5,8 @@ earlier bounds today's from above. Only the front, the candidates of the highest
 up to date with every pick, in memory small enough for a cache. The farthest candidate is in the
 front as long as it is farther than any bound outside; then a new front is drawn, and is brought
 up to date with the centers that it has not met. So most rows are read once or twice in a search
-and not once for every pick, and the selection is the same.
+and not once for every pick, and the selection is the same. An accelerator reads so fast that all candidates
+are its front, up to `AT_EVERY_PICK`: what waits there is each question of the host.
 
 Shapes: P points, D dimensions, M candidates, L centers to begin with, m candidates on one
 device, F of them in the front.
@@ -25,6 +26,7 @@ from aljax.runtime.mesh import everywhere, put
 
 CENTERS_AT_ONCE = 128  # in a matrix product
 FIRST_LOOK = 1 / 8  # of the centers to begin with: a bound for every candidate
+AT_EVERY_PICK = 2**28  # bytes of candidates: an accelerator reads them while its host looks at a front
 
 
 class Effort(NamedTuple):
@@ -100,7 +102,7 @@ def search(
     front_size: int | None = None,
     key: jax.Array | None = None,
 ) -> tuple[jax.Array, Effort]:
-    """Runs `k_center_greedy` and counts what it read; F is by default m/32 within 256 to 4,096."""
+    """Runs `k_center_greedy` and counts what it read; F is by default `default_front`."""
     features = jnp.asarray(features, jnp.float32)
     center_rows = np.flatnonzero(np.asarray(is_center, bool))
     candidate_rows = np.flatnonzero(np.asarray(is_candidate, bool))
@@ -124,10 +126,17 @@ def search(
     centers = np.zeros(len(features) + budget + CENTERS_AT_ONCE, np.int32)
     centers[: len(center_rows)] = center_rows
     on_each = len(candidates) // mesh.size
-    front_size = min(on_each, front_size or min(max(on_each // 32, 256), 4096))
+    front_size = min(on_each, front_size or default_front(on_each, features.shape[1], mesh))
     count = np.int32(len(center_rows))
     rows = put(features, everywhere(mesh))
     return _greedy(rows, candidates, centers, count, budget=budget, mesh=mesh, front_size=front_size)
+
+
+def default_front(candidates: int, dimensions: int, mesh: Mesh) -> int:
+    """Returns F for m candidates of D dimensions on each device: m/32 within 256 to 4,096, or all of them."""
+    if mesh.devices.flat[0].platform != "cpu" and 4 * candidates * dimensions <= AT_EVERY_PICK:
+        return candidates
+    return min(max(candidates // 32, 256), 4096)
 
 
 @jax.jit
@@ -197,7 +206,8 @@ def _greedy_on_device(features, candidates, bound, centers, num_centers, mean, *
     def take(i, state):
         """Makes a center of the farthest candidate of all devices; lowers the front's distances."""
         count = num_centers + i
-        state = jax.lax.while_loop(outdone, partial(draw, count), state)
+        if front_size < size:
+            state = jax.lax.while_loop(outdone, partial(draw, count), state)
         front = state.front
         distance, place = farthest(front)
         offers = jax.lax.all_gather((distance, candidates[place]), axis)
@@ -218,6 +228,8 @@ def _greedy_on_device(features, candidates, bound, centers, num_centers, mean, *
     effort = Effort(jnp.int32(0), jnp.int32(looks * front_size), looks * looked_at)
     bound = jax.lax.fori_loop(0, looks, look, bound)
     state = State(nothing, bound, jnp.full(size, looked_at), centers, effort)
+    if front_size == size:  # once and for all: no candidate is outside
+        state = draw(num_centers, state)
     state = jax.lax.fori_loop(0, budget, take, state)
     selected = jax.lax.dynamic_slice(state.centers, (num_centers,), (budget,))
     return selected, jax.lax.psum(state.effort, axis)

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -56,6 +57,8 @@ CASES = [
     (12, 3, 12, 12, 2, 1),
     (40, 2, 30, 30, 1, 4),
     (40, 2, 40, 15, 2, 7),
+    (40, 2, 40, 25, 1, 40),  # all are in the front, as on an accelerator
+    (40, 2, 40, 40, 2, 20),
 ]
 
 
@@ -134,7 +137,8 @@ def test_devices_that_hold_nothing_but_padding(candidates):
         f"taken = k_center_greedy(points, is_center, is_candidate, {candidates}, mesh=mesh.local(8, 8))\n"
         "print(taken.tolist())"
     )
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8", "PYTHONPATH": str(Path(__file__).parents[1])}
+    on_cpu = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8"}
+    environment = {**os.environ, **on_cpu, "PYTHONPATH": str(Path(__file__).parents[1])}
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     )
@@ -189,6 +193,22 @@ def test_a_small_budget_needs_one_front():
     assert sorted(np.asarray(taken).tolist()) == list(range(10))
     assert int(effort.fronts) == 1
     assert int(effort.rows) == 400 + 20
+
+
+@pytest.mark.parametrize(
+    ("platform", "candidates", "expected"),
+    [
+        ("cpu", 100, 256),
+        ("cpu", 10_000, 312),
+        ("cpu", 10**6, 4096),
+        ("gpu", 10_000, 10_000),
+        ("gpu", 131_072, 131_072),  # 256 MiB
+        ("tpu", 131_073, 4096),
+    ],
+)
+def test_an_accelerator_holds_all_candidates_in_the_front(platform, candidates, expected):
+    devices = SimpleNamespace(devices=np.array([SimpleNamespace(platform=platform)]))
+    assert kcenter.default_front(candidates, 512, devices) == expected
 
 
 def test_when_all_points_are_the_same_the_order_is_that_of_the_indices():

@@ -26,6 +26,13 @@ CASES = [  # size, window, stride, padding
 ]
 
 
+@pytest.fixture
+def on_cpu():
+    """Has the way of a CPU tested also where there is a GPU, which has a way of its own."""
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        yield
+
+
 MANY = [  # channels in and out, with 3x3 windows: those of winograd.py
     ((4, 6), (64, 65)),
     ((14, 10), (65, 64)),
@@ -81,6 +88,7 @@ def test_bfloat16_is_rounded_once_and_summed_in_float32(size, window, stride, ch
 
 
 @pytest.mark.parametrize("size", [32, 16, 8, 4])
+@pytest.mark.usefixtures("on_cpu")
 def test_rounding_of_many_channels(size):
     """Beside the convolution in float64: relative root mean square errors, as winograd.py claims them."""
     rng = np.random.default_rng(0)
@@ -110,6 +118,7 @@ def test_rounding_of_many_channels(size):
     assert kernel_gradient < 2e-6
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_no_gradient_in_a_loop_is_left_to_the_slow_path():
     """In a loop, XLA's CPU backend is slow for every layout but this one."""
 
@@ -125,6 +134,7 @@ def test_no_gradient_in_a_loop_is_left_to_the_slow_path():
     assert all("dim_labels=b01f_01io->b01f" in line for line in lines)
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_gradients_of_strided_convolutions_are_products():
     """Small convolutions in their place gave other numbers from call to call inside the whole network."""
 

@@ -38,7 +38,9 @@ def test_features_are_dropped_under_the_last_layer_alone(problem):
     variables, images = problem
     keys = jax.random.split(jax.random.key(2), 5)
     (logits, (features,)), classes = apply(TwoLayers(), variables, images, keys)
-    np.testing.assert_array_equal(logits, TwoLayers().apply(variables, images, train=False)[0])
+    alone = TwoLayers().apply(variables, images, train=False)[0]
+    last_bit = 0 if jax.default_backend() == "cpu" else 1e-6  # a GPU's products are summed as a program fuses
+    np.testing.assert_allclose(logits, alone, rtol=last_bit, atol=0)
     last = variables["params"]["Dense_1"]
     kept = np.stack([jax.random.bernoulli(key, 0.25, (3, 8)) for key in keys])
     dropped = np.where(kept, np.asarray(features)[:, None] / 0.25, 0)
