@@ -5,7 +5,7 @@ sum over all pixels of all images keeps few of its cores busy where pixels are f
 stage of a network), so each image is summed by itself, and then the images.
 
 A batch may be cut into parts over devices, within a `jax.shard_map` over the axis `PARTS`: mean and variance
-are those of the whole batch, and the gradients of scale and bias the part's own, to be summed with all others.
+are those of the whole batch, and the gradients of scale and bias are the part's own, to be summed with all.
 
 Shapes: B examples, any axes between (pixels), C channels.
 """
