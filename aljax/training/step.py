@@ -157,7 +157,8 @@ def spread_step(
     they are summed as one vector. This holds for a network whose examples meet in aljax's `BatchNorm` alone,
     and that draws nothing: its class says so with `meet_in_batch_norm = True`. XLA spreads any other network.
     """
-    if sharding.mesh.size == 1 or not getattr(networks.backbone, "meet_in_batch_norm", False):
+    said = vars(type(networks.backbone)).get("meet_in_batch_norm", False)  # a class does not inherit it
+    if sharding.mesh.size == 1 or not said:
         batch = jax.lax.with_sharding_constraint(batch, sharding)
         return train_step(state, examples, batch, share, key, networks, recipe, known)
 
@@ -199,9 +200,8 @@ def train_step(
     Returns:
       The state, and the metrics of this step.
     """
-    size = batch.shape[0]
-    first = size * jax.lax.axis_index(PARTS) if parts > 1 else 0
-    keys = jax.lax.dynamic_slice_in_dim(jax.random.split(key, parts * size), first, size)
+    number = jax.lax.axis_index(PARTS) if parts > 1 else 0
+    keys = jax.random.split(key, (parts, *batch.shape))[number]
     images = jax.vmap(partial(augment, pad=recipe.pad, flip=recipe.flip))(keys, examples.images[batch])
     images = standardize(images, examples.mean, examples.std)
     labels = examples.labels[batch]
@@ -224,7 +224,7 @@ def train_step(
             learned *= losses.class_weights(known, logits.shape[-1])[labels]
         of_each = predicted, true_loss, learned, logits.argmax(-1) == labels
         if parts > 1:
-            of_each = _of_all_parts(jnp.stack(of_each), first)
+            of_each = _of_whole_batch(jnp.stack(of_each), number)
         predicted, true_loss, learned, right = of_each
         ranking = losses.ranking_loss(predicted, true_loss, recipe.margin)
         loss = learned.mean() + recipe.ranking_weight * ranking
@@ -241,13 +241,13 @@ def train_step(
     return TrainState(optax.apply_updates(state.params, updates), batch_stats, optimizer_state), metrics
 
 
-def _of_all_parts(values: jax.Array, first: jax.Array) -> jax.Array:
-    """Returns the values of all examples of a batch, [V, B], from those of one part, which begin at `first`.
+def _of_whole_batch(values: jax.Array, number: jax.Array) -> jax.Array:
+    """Returns values of all examples of a batch, [V, parts * B], from those [V, B] of the part of a `number`.
 
-    A gradient flows into those of the part alone: the gradients of all parts are summed later.
+    A gradient flows into the values of this part alone: the gradients of all parts are summed later.
     """
     of_all = jax.lax.all_gather(jax.lax.stop_gradient(values), PARTS, axis=1, tiled=True)
-    return jax.lax.dynamic_update_slice(of_all, values, (0, first))
+    return jax.lax.dynamic_update_slice_in_dim(of_all, values, number * values.shape[1], axis=1)
 
 
 def batch_order(
