@@ -14,6 +14,8 @@ from aljax.models.layers import INITIALIZATIONS, BatchNorm, Conv, dense, pooled
 class TwoLayers(nn.Module):
     """Two convolutions, the second with a stride, each with batch normalization: two stages."""
 
+    meet_in_batch_norm = True
+
     num_classes: int
     width: int = 2
     dtype: DTypeLike = jnp.float32

@@ -44,6 +44,8 @@ class Airbench(nn.Module):
     that is learned, not set to whiten patches, an average for the last pool, and one rate for all parameters.
     """
 
+    meet_in_batch_norm = True  # the examples of a batch, and nowhere else
+
     num_classes: int
     width: int = 64
     dtype: DTypeLike = jnp.float32

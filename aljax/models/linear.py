@@ -20,6 +20,8 @@ class Linear(nn.Module):
     `INITIALIZATIONS`.
     """
 
+    meet_in_batch_norm = True  # the examples of a batch, and nowhere else
+
     num_classes: int
     initialization: str = "he_fan_out"
 

@@ -23,6 +23,8 @@ class MLP(nn.Module):
     `INITIALIZATIONS`.
     """
 
+    meet_in_batch_norm = True  # the examples of a batch, and nowhere else
+
     num_classes: int
     width: int = 64
     depth: int = 1

@@ -48,6 +48,8 @@ class ResNet18(nn.Module):
     Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
     """
 
+    meet_in_batch_norm = True  # the examples of a batch, and nowhere else
+
     num_classes: int
     width: int = 64
     dtype: DTypeLike = jnp.float32

@@ -16,9 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import NamedSharding
+from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aljax import losses
+from aljax.ops.batch_norm import PARTS
 from aljax.training import optimizers, schedules
 from aljax.training.augment import augment, standardize
 from aljax.training.recipe import Recipe, share_of
@@ -120,11 +122,10 @@ def train_epoch(
     def body(step, carry):
         state, totals = carry
         batch = labeled[jax.lax.dynamic_index_in_dim(order, step, keepdims=False)]
-        if sharding is not None:
-            batch = jax.lax.with_sharding_constraint(batch, sharding)
         step_key = jax.random.fold_in(epoch_key, step)
         share = (epoch + step / num_steps) / epochs
-        state, metrics = train_step(state, examples, batch, share, step_key, networks, recipe, known)
+        arguments = state, examples, batch, share, step_key, networks, recipe, known
+        state, metrics = train_step(*arguments) if sharding is None else spread_step(*arguments, sharding)
         bad = jnp.where((totals.bad_step == 0) & (metrics.bad_step > 0), step + 1, totals.bad_step)
         totals = jax.tree.map(jnp.add, totals, metrics)
         return state, totals._replace(bad_step=bad)
@@ -138,6 +139,43 @@ def train_epoch(
     return state, means._replace(bad_step=bad_step)
 
 
+def spread_step(
+    state: TrainState,
+    examples: Examples,
+    batch: jax.Array,
+    share: jax.Array | float,
+    key: jax.Array,
+    networks: Networks,
+    recipe: Recipe,
+    known: jax.Array | None,
+    sharding: NamedSharding,
+) -> tuple[TrainState, EpochMetrics]:
+    """Takes the step of `train_step` with the batch spread over devices.
+
+    Left to XLA, the gradients of all parameters are summed one by one; between processes on CPUs each of
+    these sums costs more than what it sums. So each device takes the gradients of its part of the batch, and
+    they are summed as one vector. This holds for a network whose examples meet in aljax's `BatchNorm` alone,
+    and that draws nothing: its class says so with `meet_in_batch_norm = True`. XLA spreads any other network.
+    """
+    said = vars(type(networks.backbone)).get("meet_in_batch_norm", False)  # a class does not inherit it
+    if sharding.mesh.size == 1 or not said:
+        batch = jax.lax.with_sharding_constraint(batch, sharding)
+        return train_step(state, examples, batch, share, key, networks, recipe, known)
+
+    def of_part(state, examples, batch, share, key, known):
+        return train_step(state, examples, batch, share, key, networks, recipe, known, sharding.mesh.size)
+
+    part, same = PartitionSpec(PARTS), PartitionSpec()
+    spread = jax.shard_map(
+        of_part,
+        mesh=Mesh(sharding.mesh.devices, PARTS),
+        in_specs=(same, same, part, same, same, same),
+        out_specs=same,
+        check_vma=False,
+    )
+    return spread(state, examples, batch, share, key, known)
+
+
 def train_step(
     state: TrainState,
     examples: Examples,
@@ -147,6 +185,7 @@ def train_step(
     networks: Networks,
     recipe: Recipe,
     known: jax.Array | None = None,
+    parts: int = 1,
 ) -> tuple[TrainState, EpochMetrics]:
     """Takes one step of the optimizer on the images `batch` [B].
 
@@ -156,11 +195,13 @@ def train_step(
       share: of the training that is behind, a scalar in [0, 1).
       key: for the augmentation, and for dropout where a network has it.
       known: the classes of all labeled images, for balanced class weights; -1 does not count, [L].
+      parts: into how many a batch is cut, within a `jax.shard_map` over `PARTS`; `batch` is one of them.
 
     Returns:
       The state, and the metrics of this step.
     """
-    keys = jax.random.split(key, batch.shape[0])
+    number = jax.lax.axis_index(PARTS) if parts > 1 else 0
+    keys = jax.random.split(key, (parts, *batch.shape))[number]
     images = jax.vmap(partial(augment, pad=recipe.pad, flip=recipe.flip))(keys, examples.images[batch])
     images = standardize(images, examples.mean, examples.std)
     labels = examples.labels[batch]
@@ -177,22 +218,36 @@ def train_step(
         stages = [jnp.where(detached, jax.lax.stop_gradient(stage), stage) for stage in stages]
         predicted = networks.predictor.apply({"params": params["predictor"]}, stages)
         true_loss = losses.cross_entropy(logits, labels)
-        ranking = losses.ranking_loss(predicted, true_loss, recipe.margin)
         learned = losses.cross_entropy(logits, labels, recipe.label_smoothing)
         if recipe.class_weights == "balanced":
             assert known is not None
             learned *= losses.class_weights(known, logits.shape[-1])[labels]
+        of_each = predicted, true_loss, learned, logits.argmax(-1) == labels
+        if parts > 1:
+            of_each = _of_whole_batch(jnp.stack(of_each), number)
+        predicted, true_loss, learned, right = of_each
+        ranking = losses.ranking_loss(predicted, true_loss, recipe.margin)
         loss = learned.mean() + recipe.ranking_weight * ranking
-        metrics = EpochMetrics(
-            true_loss.mean(), ranking, (logits.argmax(-1) == labels).mean(), ~jnp.isfinite(loss)
-        )
+        metrics = EpochMetrics(true_loss.mean(), ranking, right.mean(), ~jnp.isfinite(loss))
         return loss, (updated.get("batch_stats", {}), metrics)
 
     gradients, (batch_stats, metrics) = jax.grad(objective, has_aux=True)(state.params)
+    if parts > 1:
+        own, unraveled = ravel_pytree(gradients)
+        gradients = unraveled(jax.lax.psum(own, PARTS))
     rate = recipe.learning_rate * schedules.find(recipe.schedule)(share, recipe)
     optimizer = optimizers.find(recipe.optimizer)(rate, recipe)
     updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
     return TrainState(optax.apply_updates(state.params, updates), batch_stats, optimizer_state), metrics
+
+
+def _of_whole_batch(values: jax.Array, number: jax.Array) -> jax.Array:
+    """Returns values of all examples of a batch, [V, parts * B], from those [V, B] of the part of a `number`.
+
+    A gradient flows into the values of this part alone: the gradients of all parts are summed later.
+    """
+    of_all = jax.lax.all_gather(jax.lax.stop_gradient(values), PARTS, axis=1, tiled=True)
+    return jax.lax.dynamic_update_slice_in_dim(of_all, values, number * values.shape[1], axis=1)
 
 
 def batch_order(

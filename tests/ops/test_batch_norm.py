@@ -1,3 +1,4 @@
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -5,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from jax.sharding import Mesh, PartitionSpec
 
 from aljax.models.layers import BatchNorm
-from aljax.ops.batch_norm import normalize
+from aljax.ops.batch_norm import PARTS, normalize
 
 SHAPES = [(8, 4, 4, 3), (2, 5, 3, 1), (6, 7), (1, 2, 2, 2), (3, 1, 1, 40)]
 
@@ -53,6 +55,30 @@ def test_gradients_are_the_automatic_ones(shape, seed):
     for own, automatic in zip(found, expected, strict=True):
         size = 1 + np.abs(automatic).max()
         np.testing.assert_allclose(own / size, automatic / size, atol=1e-4)
+
+
+@pytest.mark.usefixtures("two_devices")
+def test_a_batch_in_parts_is_normalized_as_a_whole():
+    arrays = drawn((8, 4, 4, 3))
+
+    def of_all(x, scale, bias, gradient):
+        results, back = jax.vjp(lambda *a: normalize(*a, 1e-5, jnp.float32), x, scale, bias)
+        of_x, *others = back((gradient, *map(jnp.zeros_like, results[1:])))
+        return (results[0], of_x), (results[1:], others)
+
+    def of_part(*arrays):
+        own, (statistics, others) = of_all(*arrays)
+        return own, (statistics, jax.lax.psum(others, PARTS))
+
+    part, same = PartitionSpec(PARTS), PartitionSpec()
+    in_parts = jax.shard_map(
+        of_part,
+        mesh=Mesh(jax.devices()[:2], PARTS),
+        in_specs=(part, same, same, part),
+        out_specs=(part, same),
+        check_vma=False,
+    )
+    chex.assert_trees_all_close(jax.jit(in_parts)(*arrays), jax.jit(of_all)(*arrays), rtol=1e-4, atol=1e-4)
 
 
 def test_constant_images_have_no_variance_and_a_finite_gradient():

@@ -223,6 +223,46 @@ def test_one_and_two_devices_agree_to_rounding(resnet, recipe, examples):
     chex.assert_trees_all_close(*jax.device_get(outputs), rtol=1e-5, atol=1e-5)
 
 
+class OfAUser(TwoLayers):
+    """A network that does not say where its examples meet: it may be otherwise than in what it inherits."""
+
+
+@pytest.mark.usefixtures("two_devices")
+def test_two_devices_agree_on_a_network_that_xla_spreads(state, examples, networks, recipe):
+    recipe = recipe._replace(learning_rate=0.01, label_smoothing=0.1, class_weights="balanced")
+    results = [
+        run_epochs(
+            jax.tree.map(jnp.copy, state),
+            examples,
+            networks._replace(backbone=backbone),
+            recipe,
+            mesh.local(2, batch_size=8),
+            epochs=1,
+        )
+        for backbone in (networks.backbone, OfAUser(num_classes=3))
+    ]
+    chex.assert_trees_all_close(*jax.device_get(results), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("two_devices")
+def test_two_devices_sum_all_gradients_as_one_vector(state, examples, networks, recipe):
+    """Beside it each batch normalization sums once on the way forward and once on the way back."""
+    devices = mesh.local(2, batch_size=8)
+    arrays = (state, examples, np.arange(24, dtype=np.int32), np.int32(20), np.int32(0), np.int32(4))
+    arrays = jax.device_put((*arrays, jax.random.key(2)), mesh.everywhere(devices))
+    options = {"networks": networks, "recipe": recipe, "sharding": mesh.spread(devices)}
+    text = train.train_epoch.lower(*arrays, **options).compile().as_text()
+    summed = re.findall(r"f32\[([\d,]*)\]", " ".join(re.findall(r"= (.*) all-reduce(?:-start)?\(", text)))
+    layers = len(jax.tree.leaves(state.batch_stats)) // 2
+    assert len(summed) == 2 * layers + 1
+    assert str(sum(leaf.size for leaf in jax.tree.leaves(state.params))) in summed
+    other = options | {"networks": networks._replace(backbone=OfAUser(num_classes=3))}
+    counts = [
+        train.train_epoch.lower(*arrays, **own).as_text().count("all_reduce") for own in (options, other)
+    ]
+    assert counts == [2 * layers + 1, 0]  # XLA adds its own when it compiles
+
+
 def test_images_beyond_the_labeled_do_not_matter(networks, recipe, examples, state, devices):
     other = examples._replace(images=examples.images.at[20:].set(255), labels=examples.labels.at[20:].set(0))
     results = [
