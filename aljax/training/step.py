@@ -173,7 +173,8 @@ def spread_step(
         out_specs=same,
         check_vma=False,
     )
-    return spread(state, examples, batch, share, key, known)
+    stepped = spread(state, examples, batch, share, key, known)
+    return jax.lax.with_sharding_constraint(stepped, NamedSharding(sharding.mesh, same))
 
 
 def train_step(
