@@ -69,17 +69,17 @@ def _sums(*arrays: jax.Array) -> jax.Array:
     return jnp.stack(lax.optimization_barrier(of_images)).sum(1)
 
 
-def _parts() -> int:
-    """Counts the parts that the batch is cut into."""
+def parts() -> int:
+    """Counts the parts that the batch is cut into where this is called; 1 outside of a `jax.shard_map`."""
     mesh = jax.sharding.get_abstract_mesh()
     return mesh.shape[PARTS] if PARTS in mesh.manual_axes else 1
 
 
 def _of_all_parts(sums: jax.Array) -> jax.Array:
     """Adds up the sums of all parts."""
-    return lax.psum(sums, PARTS) if _parts() > 1 else sums
+    return lax.psum(sums, PARTS) if parts() > 1 else sums
 
 
 def _share(x: jax.Array) -> float:
     """Returns one over the number of values of each channel in the whole batch, of which `x` is a part."""
-    return x.shape[-1] / (x.size * _parts())
+    return x.shape[-1] / (x.size * parts())

@@ -8,6 +8,7 @@ Shapes: N images in the dataset, H x W pixels, C channels, L the most images eve
 a batch.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aljax import losses
+from aljax.ops import batch_norm
 from aljax.ops.batch_norm import PARTS
 from aljax.training import optimizers, schedules
 from aljax.training.augment import augment, standardize
@@ -59,6 +61,9 @@ class EpochMetrics(NamedTuple):
     ranking_loss: jax.Array
     accuracy: jax.Array
     bad_step: jax.Array  # the first step (from 1) whose loss or weights were not finite, or 0
+
+
+Step = Callable[..., tuple[TrainState, EpochMetrics]]  # of state, examples, batch, share, key, known
 
 
 def no_metrics() -> EpochMetrics:
@@ -118,14 +123,14 @@ def train_epoch(
     num_steps = (num_labeled + recipe.batch_size - 1) // recipe.batch_size
     epoch_key = jax.random.fold_in(augmentation_key, epoch)
     known = jnp.where(jnp.arange(labeled.shape[0]) < num_labeled, examples.labels[labeled], -1)
+    take_step = step_over(sharding, networks, recipe)
 
     def body(step, carry):
         state, totals = carry
         batch = labeled[jax.lax.dynamic_index_in_dim(order, step, keepdims=False)]
         step_key = jax.random.fold_in(epoch_key, step)
         share = (epoch + step / num_steps) / epochs
-        arguments = state, examples, batch, share, step_key, networks, recipe, known
-        state, metrics = train_step(*arguments) if sharding is None else spread_step(*arguments, sharding)
+        state, metrics = take_step(state, examples, batch, share, step_key, known)
         bad = jnp.where((totals.bad_step == 0) & (metrics.bad_step > 0), step + 1, totals.bad_step)
         totals = jax.tree.map(jnp.add, totals, metrics)
         return state, totals._replace(bad_step=bad)
@@ -139,42 +144,35 @@ def train_epoch(
     return state, means._replace(bad_step=bad_step)
 
 
-def spread_step(
-    state: TrainState,
-    examples: Examples,
-    batch: jax.Array,
-    share: jax.Array | float,
-    key: jax.Array,
-    networks: Networks,
-    recipe: Recipe,
-    known: jax.Array | None,
-    sharding: NamedSharding,
-) -> tuple[TrainState, EpochMetrics]:
-    """Takes the step of `train_step` with the batch spread over devices.
+def step_over(sharding: NamedSharding | None, networks: Networks, recipe: Recipe) -> Step:
+    """Returns `train_step` of these networks, with the batch spread over devices if over any.
 
     Left to XLA, the gradients of all parameters are summed one by one; between processes on CPUs each of
     these sums costs more than what it sums. So each device takes the gradients of its part of the batch, and
     they are summed as one vector. This holds for a network whose examples meet in aljax's `BatchNorm` alone,
     and that draws nothing: its class says so with `meet_in_batch_norm = True`. XLA spreads any other network.
     """
-    said = vars(type(networks.backbone)).get("meet_in_batch_norm", False)  # a class does not inherit it
-    if sharding.mesh.size == 1 or not said:
-        batch = jax.lax.with_sharding_constraint(batch, sharding)
+
+    def step(state, examples, batch, share, key, known):
         return train_step(state, examples, batch, share, key, networks, recipe, known)
 
-    def of_part(state, examples, batch, share, key, known):
-        return train_step(state, examples, batch, share, key, networks, recipe, known, sharding.mesh.size)
-
+    if sharding is None:
+        return step
+    said = vars(type(networks.backbone)).get("meet_in_batch_norm", False)  # a class does not inherit it
+    if sharding.mesh.size == 1 or not said:
+        return lambda state, examples, batch, *others: step(
+            state, examples, jax.lax.with_sharding_constraint(batch, sharding), *others
+        )
     part, same = PartitionSpec(PARTS), PartitionSpec()
-    spread = jax.shard_map(
-        of_part,
+    in_parts = jax.shard_map(
+        step,
         mesh=Mesh(sharding.mesh.devices, PARTS),
         in_specs=(same, same, part, same, same, same),
         out_specs=same,
         check_vma=False,
     )
-    stepped = spread(state, examples, batch, share, key, known)
-    return jax.lax.with_sharding_constraint(stepped, NamedSharding(sharding.mesh, same))
+    own_mesh = NamedSharding(sharding.mesh, same)  # else the next epoch would find another one, and be traced
+    return lambda *arguments: jax.lax.with_sharding_constraint(in_parts(*arguments), own_mesh)
 
 
 def train_step(
@@ -186,21 +184,20 @@ def train_step(
     networks: Networks,
     recipe: Recipe,
     known: jax.Array | None = None,
-    parts: int = 1,
 ) -> tuple[TrainState, EpochMetrics]:
     """Takes one step of the optimizer on the images `batch` [B].
 
     Args:
       state, examples, networks, recipe: as in `train_epoch`.
-      batch: indices of images, [B].
+      batch: indices of images, [B]; a part of them within a `jax.shard_map` over `PARTS`.
       share: of the training that is behind, a scalar in [0, 1).
       key: for the augmentation, and for dropout where a network has it.
       known: the classes of all labeled images, for balanced class weights; -1 does not count, [L].
-      parts: into how many a batch is cut, within a `jax.shard_map` over `PARTS`; `batch` is one of them.
 
     Returns:
       The state, and the metrics of this step.
     """
+    parts = batch_norm.parts()
     number = jax.lax.axis_index(PARTS) if parts > 1 else 0
     keys = jax.random.split(key, (parts, *batch.shape))[number]
     images = jax.vmap(partial(augment, pad=recipe.pad, flip=recipe.flip))(keys, examples.images[batch])
