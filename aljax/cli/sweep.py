@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from absl import logging
-
 from aljax.cli import run, signals
 from aljax.cli.guard import Parser, expanded, guarded, quiet, say
 from aljax.config import FIELDS, check, studies
@@ -72,8 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = _cells(given.config, given.trials, given.set, flags)
     from aljax.experiment import sweep
 
-    sweep.check(workdir)
     options = [_split(option, "--job", "NAME=VALUE") for option in given.job]
+    sweep.prepare(workdir)
     command = [sys.executable, "-m", "aljax", "run"]
     if given.print:
         parts = [part for cell in found for part in cell.parts]
@@ -169,7 +167,6 @@ def _run(
 
     left = [cell for cell in found if not sweep.joined(workdir, cell)]
     parts = [part for cell in left for part in cell.parts]
-    logging.set_verbosity(logging.INFO)
     console = Console()
     failed: dict[Part, Status] = {}
     if parts:

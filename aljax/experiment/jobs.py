@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from absl import logging
-
 from aljax.errors import InvalidInputError, RunError, first_line
 from aljax.experiment import sweep
 from aljax.experiment.sweep import Part
@@ -25,6 +23,9 @@ POLL = 0.5  # seconds between two looks at jobs of this machine
 POLL_CLUSTER = 15.0
 YEAR = 60 * 24 * 365  # minutes: a job of this machine takes as long as it takes
 IDS = "submitted.json"
+SQUEUE = ("squeue", "--me", "--noheader", "--format=%i %T")
+RUNS = ("RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "STOPPED", "SUSPENDED")  # as squeue calls it
+PATIENCE = 3  # looks at a job that has left Slurm's queue before its result, on a slow disk, is given up
 
 
 class Work:
@@ -146,7 +147,11 @@ class Queue:
         self._parts = parts
         self._jobs: dict[Part, Any] = {}
         self._failed: dict[Part, str] = {}
+        self._stopped: dict[Part, str] = {}  # the job that was stopped last
+        self._queued: dict[str, str] = {}  # the jobs in Slurm's queue, and their states
+        self._missed: dict[Part, int] = {}  # looks at a job that has left it without a result
         self._ids = _ids(workdir)
+        self._look()
         for part in parts:
             self._adopt(part)
 
@@ -156,14 +161,17 @@ class Queue:
 
     def step(self) -> dict[Part, Status]:
         """Submits what fits, takes what has ended; returns how far each part is."""
+        self._look()
         for part, job in list(self._jobs.items()):
-            if self._start.cluster == "debug" or job.done():
+            if self._ended(part, job):
                 del self._jobs[part]
                 self._take(part, job)
         statuses = self.statuses()
-        running = [part for part, status in statuses.items() if status.state == "runs"]
-        waiting = [part for part, status in statuses.items() if status.state == "waits"]
-        for part in waiting[: max(0, self._start.at_once - len(running))]:
+        submitted = [
+            part for part, status in statuses.items() if part in self._jobs or status.state == "runs"
+        ]
+        left = [part for part in self._parts if statuses[part].state == "waits" and part not in submitted]
+        for part in left[: max(0, self._start.at_once - len(submitted))]:
             self._submit(part)
         return self.statuses()
 
@@ -178,8 +186,10 @@ class Queue:
     def _status(self, part: Part) -> Status:
         path = sweep.path_of(self._workdir, part)
         if part in self._jobs:
-            state = str(getattr(self._jobs[part], "state", "")).upper()
-            return Status("waits" if state == "PENDING" else "runs", f"job {self._jobs[part].job_id}")
+            number = self._jobs[part].job_id
+            before = f", after job {self._stopped[part]} was stopped" if part in self._stopped else ""
+            state = "runs" if self._queued.get(number, RUNS[0]) in RUNS else "waits"
+            return Status(state, f"job {number}{before}")
         if part in self._failed:
             return Status("failed", self._failed[part])
         if sweep.finished(path):
@@ -204,19 +214,39 @@ class Queue:
         if options.gpus:
             job.gpu = free
         self._jobs[part] = job
+        self._queued[job.job_id] = "PENDING" if options.cluster == "slurm" else RUNS[0]
         self._ids[f"{part.cell}/{part.trial}"] = [options.cluster, job.job_id]
         files.write(self._workdir / sweep.JOBS / IDS, json.dumps(self._ids, indent=1).encode())
 
+    def _look(self) -> None:
+        """Asks Slurm for the jobs in its queue; submitit asks its accounting, which not all clusters have."""
+        if self._start.cluster != "slurm":
+            return
+        with contextlib.suppress(OSError, subprocess.SubprocessError):  # it is asked again
+            lines = subprocess.run(SQUEUE, capture_output=True, text=True, check=True, timeout=60).stdout
+            self._queued = dict(line.split() for line in lines.splitlines())
+
+    def _ended(self, part: Part, job: Any) -> bool:
+        """Tells whether a job has ended."""
+        if self._start.cluster != "slurm":
+            return self._start.cluster == "debug" or job.done()
+        missed = job.job_id not in self._queued and not job.paths.result_pickle.exists()
+        self._missed[part] = self._missed.get(part, 0) + 1 if missed else 0
+        return job.paths.result_pickle.exists() or self._missed[part] > PATIENCE
+
     def _take(self, part: Part, job: Any) -> None:
         """Notes what came of a job that has ended."""
-        try:
-            status, last = job.result()
-        except Exception as error:  # submitit's own, or what it says of a job that was killed
-            status, last = 1, f"the job has ended without a result ({first_line(error)})"
+        if self._missed.pop(part, 0):
+            status, last = 1, f"job {job.job_id} has left the queue without a result; see {job.paths.stderr}"
+        else:
+            try:
+                status, last = job.result()
+            except Exception as error:  # submitit's own, or what it says of a job that was killed
+                status, last = 1, f"the job has ended without a result ({first_line(error)})"
         if sweep.finished(sweep.path_of(self._workdir, part)):
             return
         if status in STOPPED:
-            logging.info("%s, trial %d: stopped, and submitted again", part.cell, part.trial)
+            self._stopped[part] = job.job_id
             return
         self._failed[part] = last.removeprefix("aljax: ") or f"exit status {status}"
 
@@ -225,9 +255,9 @@ class Queue:
         cluster, number = self._ids.get(f"{part.cell}/{part.trial}", ("", ""))
         if cluster != self._start.cluster or cluster in ("local", "debug"):
             return
-        job = self._start.submitit._executor.job_class(self._workdir / sweep.JOBS, number)
-        if not job.done():
-            self._jobs[part] = job
+        if number in self._queued:
+            job_class = self._start.submitit._executor.job_class
+            self._jobs[part] = job_class(self._workdir / sweep.JOBS, number)
 
 
 def _ids(workdir: Path) -> dict[str, Any]:

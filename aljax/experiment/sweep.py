@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from aljax.errors import InvalidInputError
 from aljax.records import files, join, lock, manifest, stored_config
+from aljax.records.lock import WRITABLE
 from aljax.report import make
 
 PARTS, JOBS = "parts", "jobs"
@@ -122,8 +123,12 @@ def cycles_done(path: Path) -> int:
         return 0
 
 
-def check(workdir: Path) -> None:
-    """Raises InvalidInputError if a folder cannot be that of a sweep."""
+def prepare(workdir: Path) -> None:
+    """Makes the folder of a sweep, and in it that of what jobs print.
+
+    Raises:
+      InvalidInputError: if a folder cannot be that of a sweep, or cannot be made.
+    """
     if workdir.exists() and not workdir.is_dir():
         raise InvalidInputError(f"--workdir={workdir}: is not a folder; accepted: a new folder, or a sweep's")
     there = set(os.listdir(workdir)) if workdir.exists() else set()
@@ -132,6 +137,10 @@ def check(workdir: Path) -> None:
         raise InvalidInputError(
             f"--workdir={workdir}: holds {held} and no sweep; accepted: a new folder, or a sweep's"
         )
+    try:
+        (workdir / JOBS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(f"--workdir={workdir}: {error.strerror}; accepted: {WRITABLE}") from error
 
 
 def joined(workdir: Path, cell: Cell) -> bool:
@@ -172,7 +181,8 @@ def script(workdir: Path, parts: Sequence[Part], command: Sequence[str], options
     """Returns a script for sbatch: an array with a job for each part, which is requeued when preempted.
 
     Args:
-      workdir: the sweep's folder.
+      workdir: the sweep's folder; a job whose output has no folder ends before its first line, so that
+        JOBS has to be there.
       parts: the jobs.
       command: of aljax run.
       options: further options of sbatch, without #SBATCH.
@@ -186,7 +196,7 @@ def script(workdir: Path, parts: Sequence[Part], command: Sequence[str], options
         "#SBATCH --signal=B:TERM@120",
         f"#SBATCH --output={workdir / JOBS}/%A_%a.out",
         *(f"#SBATCH {option}" for option in options),
-        f"cd {shlex.quote(os.getcwd())} && mkdir -p {shlex.quote(str(workdir / JOBS))} || exit 1",
+        f"cd {shlex.quote(os.getcwd())} || exit 1",
         'case "$SLURM_ARRAY_TASK_ID" in',
     ]
     for number, part in enumerate(parts):

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import submitit  # noqa: F401  (it closes the handlers of logs that are there, and with them what pytest captures)
@@ -109,12 +111,14 @@ class Job:
 class Starter:
     """Submits jobs that do nothing."""
 
-    def __init__(self):
-        self.jobs = []
+    def __init__(self, folder=Path()):
+        self.jobs, self.folder = [], folder
 
     def submit(self, work):
         self.jobs.append(Job(len(self.jobs)))
         self.jobs[-1].command = work.command
+        result = self.folder / f"{len(self.jobs) - 1}.pkl"
+        self.jobs[-1].paths = SimpleNamespace(result_pickle=result, stderr="printed.err")
         return self.jobs[-1]
 
 
@@ -141,6 +145,49 @@ def test_as_many_jobs_as_fit_and_what_was_stopped_again(tmp_path, monkeypatch):
     again = jobs.Queue(tmp_path, PARTS, jobs.Executor(starter, "local", 2, ()), ["aljax"])
     assert states(again.step()) == ["finished", "runs", "finished"]
     assert len(starter.jobs) == 5
+
+
+@pytest.fixture
+def squeue(tmp_path, monkeypatch):
+    """Slurm's queue, as lines of a file."""
+    listed, program = tmp_path / "queue", tmp_path / "bin" / "squeue"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec cat "{listed}"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return listed
+
+
+def test_a_cluster_without_accounting_is_asked_for_its_queue(tmp_path, monkeypatch, squeue):
+    done = set()
+    monkeypatch.setattr(sweep, "finished", lambda path: path.name in done)
+    starter = Starter(tmp_path)
+    queue = jobs.Queue(tmp_path, PARTS, jobs.Executor(starter, "slurm", 9, ()), ["aljax"])
+    squeue.write_text("")
+    assert states(queue.step()) == ["waits", "waits", "waits"]
+    squeue.write_text("0 RUNNING\n1 COMPLETING\n2 PENDING\n")
+    assert states(queue.step()) == ["runs", "runs", "waits"]
+    squeue.unlink()  # what it cannot say now it is asked again
+    assert states(queue.step()) == ["runs", "runs", "waits"]
+    starter.jobs[0].outcome = (143, "aljax: stopped")
+    starter.jobs[0].paths.result_pickle.touch()
+    squeue.write_text("2 RUNNING\n")  # job 1 was killed, and has no result
+    queue.step()
+    assert queue.statuses()[PARTS[0]] == jobs.Status("waits", "job 3, after job 0 was stopped")
+    squeue.write_text("2 RUNNING\n3 RUNNING\n")
+    for _ in range(jobs.PATIENCE):
+        statuses = queue.step()
+    assert states(statuses) == ["runs", "failed", "runs"]
+    assert statuses[PARTS[1]].about == "job 1 has left the queue without a result; see printed.err"
+
+
+def test_a_printed_script_finds_the_folder_of_its_output(tmp_path, capsys):
+    assert command.main(["--print", "--trials=1", f"--workdir={tmp_path / 'sweep'}"]) == 0
+    output = next(line for line in capsys.readouterr().out.splitlines() if "--output=" in line)
+    assert Path(output.partition("=")[2]).parent.is_dir()
+    (tmp_path / "file").touch()
+    assert command.main(["--print", "--trials=1", f"--workdir={tmp_path / 'file' / 'sweep'}"]) == 2
+    assert "accepted: a folder that can be written" in capsys.readouterr().err
 
 
 def test_jobs_fit_by_cores_and_by_gpus(monkeypatch):
