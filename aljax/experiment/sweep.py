@@ -206,9 +206,9 @@ def script(workdir: Path, parts: Sequence[Part], command: Sequence[str], options
         [
             *lines,
             "esac",
+            "trap '[ -z \"$!\" ] || kill -TERM \"$!\"' TERM  # the run saves a checkpoint",
             f'{shlex.join(command)} "$@" &',
             "child=$!",
-            "trap 'kill -TERM \"$child\"' TERM  # it saves a checkpoint",
             'wait "$child"; status=$?',
             'while kill -0 "$child" 2>/dev/null; do wait "$child"; status=$?; done',
             'if [ "$status" -eq 143 ]; then',

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # matplotlib is imported when figures are drawn
     from aljax.report.figures import Drawn
 
 SHARE = 0.01  # of the run's time goes to pages in between, at most
+FIRST = 10.0  # seconds before the first of them: a run that ends sooner needs none
 
 
 def report(workdir: Path, anew: bool = False) -> None:
@@ -66,10 +67,10 @@ class Refresher:
 
     def __init__(self, workdir: Path) -> None:
         self._workdir = workdir
-        self._due = time.monotonic()
+        self._due = time.monotonic() + FIRST
 
     def __call__(self) -> None:
-        """Makes the page, unless that would take more than `SHARE` of the time since the last.
+        """Makes the page once a run takes `FIRST` seconds, and so often that it takes `SHARE` of the time.
 
         A run that has come to its end gets its page with the report.
         """
