@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +11,8 @@ from aljax.models.airbench import Airbench, halved
 
 def test_shapes_parameters_and_types():
     network = Airbench(7, 8, jnp.bfloat16)
-    variables = network.init(jax.random.key(0), jnp.ones((2, 13, 9, 3)), train=False)
-    logits, stages = network.apply(variables, jnp.ones((2, 13, 9, 3)), train=False)
+    init = jax.jit(partial(network.init_with_output, train=False))
+    (logits, stages), variables = init(jax.random.key(0), jnp.ones((2, 13, 9, 3)))
     assert [stage.shape for stage in stages] == [(2, 6, 4, 8), (2, 3, 2, 32), (2, 1, 1, 32)]
     assert (logits.shape, logits.dtype) == ((2, 7), jnp.float32)
     sizes = [

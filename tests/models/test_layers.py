@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +13,8 @@ def weights(initialization):
     """Fresh weights of both modules, by the kind of layer and the name of the array."""
     key, images = jax.random.key(0), jnp.zeros((1, 8, 8, 3))
     backbone = ResNet18(num_classes=50, width=32, initialization=initialization)
-    params = backbone.init(key, images, train=False)
-    _, stages = backbone.apply(params, images, train=False)
-    predictor = LossPredictor(hidden=64, initialization=initialization).init(key, stages)
+    (_, stages), params = jax.jit(partial(backbone.init_with_output, train=False))(key, images)
+    predictor = jax.jit(LossPredictor(hidden=64, initialization=initialization).init)(key, stages)
     found = {}
     for tree in (params["params"], predictor["params"]):
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree):

@@ -33,6 +33,16 @@ def on_cpu():
         yield
 
 
+def with_gradients(function):
+    """Compiles a function of two arrays; it returns its value and, for a cotangent of that, its gradients."""
+
+    def both(cotangent, x, kernel):
+        value, gradients = jax.vjp(function, x, kernel)
+        return value, *gradients(cotangent)
+
+    return jax.jit(both)
+
+
 MANY = [  # channels in and out, with 3x3 windows: those of winograd.py
     ((4, 6), (64, 65)),
     ((14, 10), (65, 64)),
@@ -43,9 +53,9 @@ CHANNELS = [(*case, (5, 6)) for case in CASES] + [(size, (3, 3), 1, 1, many) for
 
 @pytest.mark.parametrize(("size", "window", "stride", "pad", "channels"), CHANNELS)
 def test_equals_the_plain_convolution(size, window, stride, pad, channels):
-    keys = jax.random.split(jax.random.key(0), 3)
-    x = jax.random.normal(keys[0], (8, *size, channels[0]))
-    kernel = jax.random.normal(keys[1], (*window, *channels)) / channels[0] ** 0.5
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(8, *size, channels[0])).astype(np.float32)
+    kernel = (rng.normal(size=(*window, *channels)) / channels[0] ** 0.5).astype(np.float32)
     strides, padding = (stride, stride), ((pad, pad), (pad, pad))
 
     def plain(x, kernel):
@@ -53,11 +63,12 @@ def test_equals_the_plain_convolution(size, window, stride, pad, channels):
             x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
 
-    value, gradients = jax.vjp(lambda x, kernel: conv(x, kernel, strides, padding), x, kernel)
-    expected, expected_gradients = jax.vjp(plain, x, kernel)
+    shape = jax.eval_shape(plain, x, kernel).shape
+    cotangent = (rng.normal(size=shape) / size[0]).astype(np.float32)
+    value, *gradients = with_gradients(lambda x, k: conv(x, k, strides, padding))(cotangent, x, kernel)
+    expected, *expected_gradients = with_gradients(plain)(cotangent, x, kernel)
     chex.assert_trees_all_close(value, expected, atol=1e-4)
-    cotangent = jax.random.normal(keys[2], expected.shape) / size[0]
-    chex.assert_trees_all_close(gradients(cotangent), expected_gradients(cotangent), atol=2e-5)
+    chex.assert_trees_all_close(gradients, expected_gradients, atol=2e-5)
 
 
 @pytest.mark.parametrize(
@@ -66,9 +77,9 @@ def test_equals_the_plain_convolution(size, window, stride, pad, channels):
 )
 def test_bfloat16_is_rounded_once_and_summed_in_float32(size, window, stride, channels):
     """Beside the convolution of the same numbers in float32: relative root mean square errors."""
-    keys = jax.random.split(jax.random.key(0), 3)
-    x = jax.random.normal(keys[0], (4, size, size, channels[0]), jnp.bfloat16)
-    kernel = jax.random.normal(keys[1], (window, window, *channels), jnp.bfloat16)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4, size, size, channels[0])).astype(jnp.bfloat16)
+    kernel = rng.normal(size=(window, window, *channels)).astype(jnp.bfloat16)
     strides, padding = (stride, stride), ((window // 2, window // 2),) * 2
 
     def plain(x, kernel):
@@ -76,14 +87,12 @@ def test_bfloat16_is_rounded_once_and_summed_in_float32(size, window, stride, ch
             x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
 
-    value, gradients = jax.vjp(lambda x, kernel: conv(x, kernel, strides, padding), x, kernel)
-    expected, expected_gradients = jax.vjp(plain, x.astype(jnp.float32), kernel.astype(jnp.float32))
-    cotangent = jax.random.normal(keys[2], expected.shape, jnp.bfloat16)
-    found = value, *gradients(cotangent)
-    exact = expected, *expected_gradients(cotangent.astype(jnp.float32))
+    cotangent = rng.normal(size=jax.eval_shape(plain, x, kernel).shape).astype(jnp.bfloat16)
+    found = with_gradients(lambda x, k: conv(x, k, strides, padding))(cotangent, x, kernel)
+    exact = with_gradients(plain)(*(array.astype(np.float32) for array in (cotangent, x, kernel)))
     for ours, theirs in zip(found, exact, strict=True):
         assert ours.dtype == jnp.bfloat16
-        error = jnp.linalg.norm(ours.astype(jnp.float32) - theirs) / jnp.linalg.norm(theirs)
+        error = np.linalg.norm(np.asarray(ours, np.float32) - theirs) / np.linalg.norm(theirs)
         assert error < 2.0**-7  # half a unit of its 8 bits is 2^-9
 
 
@@ -103,8 +112,7 @@ def test_rounding_of_many_channels(size):
         )
 
     def results(function, dtype):
-        value, gradients = jax.vjp(function, jnp.asarray(x, dtype), jnp.asarray(kernel, dtype))
-        arrays = value, *gradients(jnp.asarray(cotangent, dtype))
+        arrays = with_gradients(function)(*(array.astype(dtype) for array in (cotangent, x, kernel)))
         return [np.asarray(array, np.float64) for array in arrays]
 
     def errors(function):
@@ -154,10 +162,11 @@ def test_gradients_of_strided_convolutions_are_products():
 @pytest.mark.parametrize("size", [(8, 8), (2, 2)], ids=["usual", "tiny"])
 @pytest.mark.parametrize("batched", [(0, 0), (None, 0), (0, None)], ids=["both", "kernel", "images"])
 def test_vmap_equals_a_loop(size, batched):
-    keys = jax.random.split(jax.random.key(0), 2)
-    x = jax.random.normal(keys[0], (3, 4, *size, 5) if batched[0] == 0 else (4, *size, 5))
-    kernel = jax.random.normal(keys[1], (3, 3, 3, 5, 6) if batched[1] == 0 else (3, 3, 5, 6))
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, 4, *size, 5) if batched[0] == 0 else (4, *size, 5)).astype(np.float32)
+    kernel = rng.normal(size=(3, 3, 3, 5, 6) if batched[1] == 0 else (3, 3, 5, 6)).astype(np.float32)
 
+    @jax.jit
     def value_and_gradients(x, kernel):
         value, gradients = jax.vjp(lambda x, kernel: conv(x, kernel, (2, 2), ((1, 1), (1, 1))), x, kernel)
         return value, gradients(jnp.sin(value))
@@ -167,7 +176,7 @@ def test_vmap_equals_a_loop(size, batched):
         value_and_gradients(x if batched[0] is None else x[i], kernel if batched[1] is None else kernel[i])
         for i in range(3)
     ]
-    alone = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    alone = jax.tree.map(lambda *leaves: np.stack(leaves), *members)
     chex.assert_trees_all_close(together, alone, atol=1e-4)
 
 
@@ -195,21 +204,27 @@ OPTIONS = [  # of flax.linen.Conv
 def test_flax_s_convolution_with_every_option(options, size):
     if size == (2, 2) and options.get("padding") in ("VALID", "REFLECT"):
         pytest.skip("there is nothing left of so small an image, or too little to reflect")
-    x = jax.random.normal(jax.random.key(0), (4, *size, 4))
+    x = np.random.default_rng(0).normal(size=(4, *size, 4)).astype(np.float32)
     theirs = nn.Conv(8, (3, 3), **options)
     ours = nn.Conv(8, (3, 3), conv_general_dilated=for_flax, **options)
-    variables = theirs.init(jax.random.key(1), x)
+    variables = jax.jit(theirs.init)(jax.random.key(1), x)
 
-    def gradients(layer):
-        return jax.grad(lambda v, x: jnp.sin(layer.apply(v, x)).sum(), (0, 1))(variables, x)
+    def of(layer):
+        def summed(variables, x):
+            value = layer.apply(variables, x)
+            return jnp.sin(value).sum(), value
 
-    chex.assert_trees_all_close(ours.apply(variables, x), theirs.apply(variables, x), atol=1e-5)
-    chex.assert_trees_all_close(gradients(ours), gradients(theirs), atol=1e-4)
+        gradients, value = jax.jit(jax.grad(summed, (0, 1), has_aux=True))(variables, x)
+        return value, gradients
+
+    (value, gradients), (expected, expected_gradients) = of(ours), of(theirs)
+    chex.assert_trees_all_close(value, expected, atol=1e-5)
+    chex.assert_trees_all_close(gradients, expected_gradients, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(9,), (5, 5, 5)], ids=["1-D", "3-D"])
 def test_flax_s_convolution_of_other_dimensions(size):
-    x = jax.random.normal(jax.random.key(0), (2, *size, 3))
+    x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
     theirs = nn.Conv(4, (3,) * len(size))
     variables = theirs.init(jax.random.key(1), x)
     found = theirs.clone(conv_general_dilated=for_flax).apply(variables, x)

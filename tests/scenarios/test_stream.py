@@ -1,6 +1,7 @@
 import math
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -108,7 +109,7 @@ def test_the_policies_are_those_of_a_plain_loop(policy, strategy):
 def test_a_policy_never_looks_ahead(policy, seed, now, levels):
     scores = np.floor(some_scores(seed) * levels) / levels  # with ties
     changed = np.concatenate([scores[: now + 1], some_scores(seed + 1)[now + 1 :]])
-    before, after = passage(scores, policy), passage(changed, policy)
+    before, after = (jax.device_get(passage(each, policy)) for each in (scores, changed))
     chex.assert_trees_all_equal(before.queried[: now + 1], after.queried[: now + 1])
     chex.assert_trees_all_equal(before.thresholds[: now + 1], after.thresholds[: now + 1])
 

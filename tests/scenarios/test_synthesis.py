@@ -13,13 +13,16 @@ LIMITS = Limits(degrees=20.0, shift=2.0, zoom=1.5, mix=0.4, flip=True)
 STILL = Recipe(0, 0, mix=0.0, flip=False, degrees=0.0, right=0.0, down=0.0, zoom=1.0)
 
 
+transform = jax.jit(synthesis.transform)
+
+
 def noise(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
 
 
 def made(image, other=None, **changes):
     other = image if other is None else other
-    return np.asarray(synthesis.transform(jnp.asarray(image), jnp.asarray(other), STILL._replace(**changes)))
+    return np.asarray(transform(image, other, STILL._replace(**changes)))
 
 
 def proposals(seed=0, count=500, limits=LIMITS, classes=3, num_rows=40):

@@ -38,7 +38,7 @@ def trained(networks, recipe, examples, devices, size, batch_keys=KEYS):
 
 
 def member(state, index):
-    return jax.tree.map(lambda values: values[index], state)
+    return jax.tree.map(lambda values: values[index], jax.device_get(state))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3], ids=["one", "dealt out", "all on every device"])

@@ -40,7 +40,7 @@ def test_prediction_does_not_depend_on_the_company(networks, recipe, examples, s
 def test_evaluation_against_its_definition(networks, examples, state, devices):
     state, examples = jax.device_put((state, examples), mesh.everywhere(devices))
     options = {"networks": networks, "chunk": 16, "sharding": mesh.spread(devices)}
-    alone = jax.tree.map(lambda values: values[None], state)  # an ensemble of one
+    alone = jax.tree.map(lambda values: np.asarray(values)[None], state)  # an ensemble of one
     accuracy, loss, of_all = prediction.evaluate(alone, examples, **options)
     outputs = predict(state, examples, jnp.arange(48), jnp.int32(48), wanted=("log_probs",), **options)
     assert set(outputs) == {"log_probs"}
