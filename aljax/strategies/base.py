@@ -133,6 +133,7 @@ def restricted(view: View, positions: np.ndarray) -> View:
     return view._replace(subset_size=len(positions), **outputs)
 
 
+@partial(jax.jit, static_argnames=("score", "image_axis"))
 def each(score: Callable[[jax.Array], jax.Array], values: Any, image_axis: int = 0) -> jax.Array:
     """Returns the score of every image [M], where `image_axis` of the values counts the images."""
     return jax.vmap(score, in_axes=image_axis)(values)
