@@ -1,18 +1,15 @@
 import json
-import os
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+from aljax import experiment
 from aljax.models import ResNet18
 from aljax.strategies import STRATEGIES
 from benchmarks import common, embed, faults, growth, kcenter, paper, scoring, train_step
-from tests.harness import SMALL
-
-COMPILED = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+from tests.harness import SMALL, small
 
 
 @pytest.mark.parametrize(
@@ -139,8 +136,7 @@ def test_the_study_in_pieces_gives_the_same_bytes(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert printed.count("images/s") == 3
     assert "3 in all" in printed
-    status, _, errors = faults.launch(COMPILED, tmp_path / "alone", trials=1)
-    assert status == 0, errors
+    experiment.run(small(trials=1), tmp_path / "alone")
     assert faults.results(tmp_path / "pieces") == faults.results(tmp_path / "alone")
 
 
