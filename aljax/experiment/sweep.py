@@ -206,7 +206,7 @@ def script(workdir: Path, parts: Sequence[Part], command: Sequence[str], options
         [
             *lines,
             "esac",
-            "trap '[ -z \"$!\" ] || kill -TERM \"$!\"' TERM  # the run saves a checkpoint",
+            'trap \'[ -z "$!" ] || kill -TERM "$!"\' TERM  # the run saves a checkpoint',
             f'{shlex.join(command)} "$@" &',
             "child=$!",
             'wait "$child"; status=$?',

@@ -48,6 +48,13 @@ def build(num_classes: int, config: Mapping[str, Any], image_shape: tuple[int, .
     field, builder = f"config.model.name={config['name']!r}", find(config["name"])
     accepted = f"accepted: a network called as module(inputs, train) -> (logits [B, {num_classes}], stages)"
 
+    others: set[str] = set()  # layers in which the examples of a batch meet, or that draw for each
+
+    def seen(call: Callable[..., Any], arguments: Any, named: Any, context: Any) -> Any:
+        if isinstance(context.module, (nn.BatchNorm, nn.Dropout)):
+            others.add(type(context.module).__name__)
+        return call(*arguments, **named)
+
     def traced(seed: jax.Array, inputs: jax.Array) -> Any:
         key = jax.random.key(seed)
         outputs, variables = network.init_with_output(key, inputs, train=False)
@@ -59,13 +66,19 @@ def build(num_classes: int, config: Mapping[str, Any], image_shape: tuple[int, .
 
     try:
         network = builder(num_classes, config)
-        logits, stages = jax.eval_shape(
-            traced, np.uint32(0), jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
-        )
+        with nn.intercept_methods(seen):
+            logits, stages = jax.eval_shape(
+                traced, np.uint32(0), jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+            )
         shapes = logits.shape, [stage.shape for stage in stages]
     except Exception as error:  # a user's own may raise anything
         raise InvalidInputError(f"{field}: it raised {registry.complaint(error)}; {accepted}") from error
     fitting = [len(shape) > 1 and shape[0] == 2 for shape in shapes[1]]
     if shapes[0] != (2, num_classes) or not fitting or not all(fitting):
         raise InvalidInputError(f"{field}: its outputs for 2 images have shapes {shapes}; {accepted}")
+    if others and vars(type(network)).get("meet_in_batch_norm", False):
+        raise InvalidInputError(
+            f"{field}: says meet_in_batch_norm=True and has flax's {' and '.join(sorted(others))}; "
+            "accepted: aljax.models.layers.BatchNorm and no dropout, or a network that does not say so"
+        )
     return network

@@ -53,6 +53,16 @@ class Counting(nn.Module):
         self.variable("counts", "calls", lambda: 0)
         return nn.Dense(5)(images.reshape(len(images), -1)), (images,)
 
+class Claiming(nn.Module):
+    meet_in_batch_norm = True
+
+    @nn.compact
+    def __call__(self, images, train):
+        return Noisy()(images, train)
+
+def claiming(num_classes, config):
+    return Claiming()
+
 def noisy(num_classes, config):
     return Noisy()
 
@@ -97,6 +107,7 @@ def test_a_user_s_own_network_keeps_the_contract_or_is_refused_in_one_line(tmp_p
         ("none", "it raised AttributeError"),
         ("flat", r"its outputs for 2 images have shapes \(\(2, 5\), \[\(2,\)\]\); accepted"),
         ("counting", "it raised .*counts"),
+        ("claiming", "says meet_in_batch_norm=True and has flax's BatchNorm and Dropout; accepted"),
     ):
         with pytest.raises(InvalidInputError, match=complaint) as refusal:
             build(f"{file}:{name}")
