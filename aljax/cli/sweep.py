@@ -218,11 +218,11 @@ def _join(workdir: Path, cell: "Cell") -> list[str]:
 
 def _table(workdir: Path, found: "Sequence[Cell]", statuses: "Mapping[Part, Status]") -> Any:
     """Returns a table with a row of each config: its trials by state, and its cycles."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from aljax.experiment import sweep
 
-    table = Table("config", "trials", *STATES, "cycles", "joined")
+    table = Table(Column("config", overflow="fold"), "trials", *STATES, "cycles", "joined")
     for cell in found:
         joined = sweep.joined(workdir, cell)
         states = [
