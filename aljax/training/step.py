@@ -20,7 +20,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from aljax import losses
+from aljax import losses, models
 from aljax.ops import batch_norm
 from aljax.ops.batch_norm import PARTS
 from aljax.training import optimizers, schedules
@@ -76,7 +76,7 @@ def init(key: jax.Array, *, networks: Networks, recipe: Recipe, image_shape: tup
     """Draws fresh weights from `key`, for images of `image_shape` (H, W, C) or (D,)."""
     backbone_key, predictor_key = jax.random.split(key)
     image = jnp.zeros((1, *image_shape))
-    (_, stages), variables = networks.backbone.init_with_output(backbone_key, image, train=False)
+    (_, stages), variables = models.initialized(networks.backbone, backbone_key, image)
     predictor = networks.predictor.init(predictor_key, stages)["params"]
     params = {"backbone": variables["params"], "predictor": predictor}
     return restarted(TrainState(params, variables.get("batch_stats", {}), None), recipe)
