@@ -22,6 +22,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
 from aljax.ops.distances import power_of_two
+from aljax.ops.extremes import argmin
 from aljax.runtime.mesh import everywhere, put
 
 CENTERS_AT_ONCE = 128  # in a matrix product
@@ -266,8 +267,7 @@ def _meet(features, origin, rows, bound, centers, begin, end):
 
         def compare(carry):
             bound, least = carry
-            lowest = jnp.min(least, axis=1, keepdims=True)
-            first = jnp.min(jnp.where(least == lowest, column, CENTERS_AT_ONCE), axis=1)  # a fast argmin
+            first = argmin(least)
             bound = jnp.minimum(bound, _difference(rows, features[index[first]]))
             return bound, jnp.where(column == first[:, None], jnp.inf, least)
 

@@ -20,6 +20,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from aljax.ops.distances import power_of_two
+from aljax.ops.extremes import argmax, argmin
 from aljax.runtime.mesh import everywhere, here, of_own_memory, put, spread
 from aljax.strategies.base import NO_SCORES, Selection, View, needs
 
@@ -166,7 +167,7 @@ def _draw(key, left, right, *, count, budget):
 
         def compare(carry):
             bound, least = carry
-            first = jnp.argmin(least, axis=1)
+            first = argmin(least)
             bound = jnp.minimum(bound, squared_distances(left, right, index[first]))
             return bound, jnp.where(column == first[:, None], jnp.inf, least)
 
@@ -211,15 +212,15 @@ def _draw(key, left, right, *, count, budget):
 
             many = (state.looks >= MOST_LOOKS) | (i - state.met_by_all >= MOST_RECENT)
             state, score = jax.lax.cond(many, at_all, at_one, state, score)
-            return state, score, jnp.argmax(score)
+            return state, score, argmax(score)
 
         score = scores(state, noise)
-        state, score, best = jax.lax.while_loop(outdated, look, (state, score, jnp.argmax(score)))
-        best = jnp.where(score[best] > -jnp.inf, best, jnp.argmax(jnp.where(state.free, noise, -jnp.inf)))
+        state, score, best = jax.lax.while_loop(outdated, look, (state, score, argmax(score)))
+        best = jnp.where(score[best] > -jnp.inf, best, argmax(jnp.where(state.free, noise, -jnp.inf)))
         return state._replace(chosen=state.chosen.at[i].set(best), free=state.free.at[best].set(False))
 
     lengths = jnp.where(row < count, squares, -1)
-    first = jnp.argmax(jnp.where(lengths == lengths.max(), gumbel(0), -jnp.inf))
+    first = argmax(jnp.where(lengths == lengths.max(), gumbel(0), -jnp.inf))
     start = Drawing(
         chosen=jnp.zeros(budget + MOST_RECENT, jnp.int32).at[0].set(first),
         free=(row < count) & (row != first),

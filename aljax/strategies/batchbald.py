@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aljax import scoring
+from aljax.ops.extremes import argmax
 from aljax.strategies.base import NO_SCORES, Selection, View, each, needs, tie_order
 
 CONFIGURATIONS = 1024  # S
@@ -86,7 +87,7 @@ def _choose(key, log_probs, budget):
         )
 
     def best_of(batch):
-        return jnp.argmax(jnp.where(batch.free, batch.bound, -jnp.inf))
+        return argmax(jnp.where(batch.free, batch.bound, -jnp.inf))
 
     def go_on(carry):
         i, batch = carry

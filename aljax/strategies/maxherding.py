@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aljax.ops.extremes import argmax
 from aljax.strategies.base import NO_SCORES, Selection, View, features_of, needs, of_unit_length, tie_order
 
 RADIUS = 1.0  # of the kernel, on features of length 1; the authors' choice for all data sets
@@ -141,7 +142,7 @@ def _herd(points, covered, weights, budget, *, keep):
 
     def take(i, state):
         state = jax.lax.while_loop(lambda state: missing(state) > 0, count, state)
-        best = jnp.argmax(jnp.where(state.free, state.gain, -jnp.inf))
+        best = argmax(jnp.where(state.free, state.gain, -jnp.inf))
         covered = jnp.maximum(state.covered, similarities_of(best[None])[0])
         return state._replace(
             covered=covered,
