@@ -71,10 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from aljax.experiment import sweep
 
     options = [_split(option, "--job", "NAME=VALUE") for option in given.job]
-    sweep.prepare(workdir)
+    sweep.prepare(workdir, found)
     command = [sys.executable, "-m", "aljax", "run"]
     if given.print:
-        parts = [part for cell in found for part in cell.parts]
+        parts = [part for cell in found for part in sweep.left(workdir, cell)]
         left = [part for part in parts if not sweep.finished(sweep.path_of(workdir, part))]
         if not left:
             return say(f"{workdir}: every trial is finished; without --print they are joined", 0)
@@ -166,7 +166,7 @@ def _run(
     from aljax.experiment import jobs, sweep
 
     left = [cell for cell in found if not sweep.joined(workdir, cell)]
-    parts = [part for cell in left for part in cell.parts]
+    parts = [part for cell in left for part in sweep.left(workdir, cell)]
     console = Console()
     failed: dict[Part, Status] = {}
     if parts:
@@ -224,18 +224,18 @@ def _table(workdir: Path, found: "Sequence[Cell]", statuses: "Mapping[Part, Stat
 
     table = Table(Column("config", overflow="fold"), "trials", *STATES, "cycles", "joined")
     for cell in found:
-        joined = sweep.joined(workdir, cell)
-        states = [
+        held, left = sweep.held(workdir, cell), sweep.left(workdir, cell)
+        joined = not left
+        states = ["finished"] * (len(cell.parts) - len(left)) + [
             statuses[part].state
             if part in statuses
             else "finished"
-            if joined or sweep.finished(sweep.path_of(workdir, part))
+            if sweep.finished(sweep.path_of(workdir, part))
             else "waits"
-            for part in cell.parts
+            for part in left
         ]
-        done = sum(sweep.cycles_done(sweep.path_of(workdir, part)) for part in cell.parts)
-        if joined:
-            done = sweep.cycles_done(workdir / cell.name)
+        done = sum(sweep.cycles_done(sweep.path_of(workdir, part)) for part in left)
+        done += sweep.cycles_done(workdir / cell.name) if held else 0
         table.add_row(
             *(cell.name, str(len(cell.parts)), *(str(states.count(state)) for state in STATES)),
             *(f"{done} of {len(cell.parts) * cell.config['cycles']}", "yes" if joined else "no"),

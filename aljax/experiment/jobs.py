@@ -18,10 +18,12 @@ from aljax.experiment.sweep import Part
 from aljax.records import files
 from aljax.runtime import mesh
 
-STOPPED = (129, 130, 143)  # exit statuses of a run that was told to stop, and saved what it had
+STOPPED = (129, 130, 143, -1, -2, -15)  # exit statuses of a run that was told to stop; below 0: at its start
 POLL = 0.5  # seconds between two looks at jobs of this machine
 POLL_CLUSTER = 15.0
 YEAR = 60 * 24 * 365  # minutes: a job of this machine takes as long as it takes
+HOUR = 60  # minutes, after which a cluster's job is saved and requeued
+REQUEUES = 10_000  # at most, of a job
 IDS = "submitted.json"
 SQUEUE = ("squeue", "--me", "--noheader", "--format=%i %T")
 RUNS = ("RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "STOPPED", "SUSPENDED")  # as squeue calls it
@@ -80,7 +82,8 @@ class Executor(NamedTuple):
     submitit: Any  # the executor
     cluster: str
     at_once: int  # jobs, at most
-    gpus: tuple[int, ...]  # of this machine, a job each
+    gpus: tuple[int, ...]  # of this machine
+    gpus_of_a_job: int = 1
 
 
 def executor(
@@ -105,23 +108,24 @@ def executor(
             "aljax sweep: submitit is not installed; accepted: with pip install 'aljax[sweep]', or --print"
         ) from error
     try:
-        made = submitit.AutoExecutor(folder, cluster=cluster or None)
+        made = submitit.AutoExecutor(folder, cluster=cluster or None, slurm_max_num_timeout=REQUEUES)
     except (ValueError, RuntimeError) as error:
         problem = f"--cluster={cluster}: {first_line(error)}; accepted: slurm or local"
         raise InvalidInputError(problem) from error
     local = made.cluster in ("local", "debug")
-    defaults: dict[str, Any] = {"name": "aljax"} | ({"timeout_min": YEAR} if local else {})
+    defaults: dict[str, Any] = {"name": "aljax", "timeout_min": YEAR if local else HOUR}
     try:
         made.update_parameters(**(defaults | dict(options)))
     except (NameError, AssertionError, TypeError, ValueError) as error:
         problem = f"--job: {first_line(error)}; accepted: options of submitit's jobs"
         raise InvalidInputError(problem) from error
     gpus = _gpus() if made.cluster == "local" else ()
-    return Executor(made, made.cluster, jobs or (at_once(config, gpus) if local else sys.maxsize), gpus)
+    most = jobs or (at_once(config, gpus) if local else sys.maxsize)
+    return Executor(made, made.cluster, most, gpus, min(len(gpus), max(1, config["devices"])))
 
 
 def at_once(config: Mapping[str, Any], gpus: Sequence[int] = ()) -> int:
-    """Counts the jobs that fit on this machine: one for each GPU, else as many as there are cores for."""
+    """Counts the jobs that fit on this machine: by its GPUs, or else by its cores."""
     from aljax.experiment.study import batch_pixels
 
     if gpus:
@@ -151,7 +155,10 @@ class Queue:
         self._queued: dict[str, str] = {}  # the jobs in Slurm's queue, and their states
         self._missed: dict[Part, int] = {}  # looks at a job that has left it without a result
         self._ids = _ids(workdir)
+        self._known = True  # whether what Slurm said last is of the last look
         self._look()
+        if not self._known:  # what waits or runs there would be submitted again
+            raise RunError(f"slurm: {SQUEUE[0]} does not answer; the same command can be given again")
         for part in parts:
             self._adopt(part)
 
@@ -201,9 +208,10 @@ class Queue:
     def _submit(self, part: Part) -> None:
         options = self._start
         if options.gpus:
-            taken = {getattr(job, "gpu", None) for job in self._jobs.values()}
-            free = next((gpu for gpu in options.gpus if gpu not in taken), options.gpus[0])
-            options.submitit.update_parameters(gpus_per_node=1, local_visible_gpus=(free,))
+            taken = {gpu for job in self._jobs.values() for gpu in job.gpus}
+            order = sorted(options.gpus, key=lambda gpu: gpu in taken)
+            own = tuple(order[: options.gpus_of_a_job])
+            options.submitit.update_parameters(gpus_per_node=len(own), local_visible_gpus=own)
         path = sweep.path_of(self._workdir, part)
         try:
             job = options.submitit.submit(Work([*self._command, *part.flags, f"--workdir={path}"]))
@@ -212,7 +220,7 @@ class Queue:
                 f"{options.cluster}: a job could not be submitted ({first_line(error)})"
             ) from error
         if options.gpus:
-            job.gpu = free
+            job.gpus = own
         self._jobs[part] = job
         self._queued[job.job_id] = "PENDING" if options.cluster == "slurm" else RUNS[0]
         self._ids[f"{part.cell}/{part.trial}"] = [options.cluster, job.job_id]
@@ -222,21 +230,27 @@ class Queue:
         """Asks Slurm for the jobs in its queue; submitit asks its accounting, which not all clusters have."""
         if self._start.cluster != "slurm":
             return
-        with contextlib.suppress(OSError, subprocess.SubprocessError):  # it is asked again
+        self._known = False
+        with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):  # it is asked again
             lines = subprocess.run(SQUEUE, capture_output=True, text=True, check=True, timeout=60).stdout
             self._queued = dict(line.split() for line in lines.splitlines())
+            self._known = True
 
     def _ended(self, part: Part, job: Any) -> bool:
-        """Tells whether a job has ended."""
+        """Tells whether a job has ended; one that has a result may have been requeued by Slurm, and go on."""
         if self._start.cluster != "slurm":
             return self._start.cluster == "debug" or job.done()
-        missed = job.job_id not in self._queued and not job.paths.result_pickle.exists()
-        self._missed[part] = self._missed.get(part, 0) + 1 if missed else 0
-        return job.paths.result_pickle.exists() or self._missed[part] > PATIENCE
+        if not self._known or job.job_id in self._queued:
+            self._missed[part] = 0
+            return False
+        if job.paths.result_pickle.exists():
+            return True
+        self._missed[part] = self._missed.get(part, 0) + 1
+        return self._missed[part] > PATIENCE
 
     def _take(self, part: Part, job: Any) -> None:
         """Notes what came of a job that has ended."""
-        if self._missed.pop(part, 0):
+        if self._missed.pop(part, 0) > PATIENCE:
             status, last = 1, f"job {job.job_id} has left the queue without a result; see {job.paths.stderr}"
         else:
             try:

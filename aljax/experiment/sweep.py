@@ -72,6 +72,10 @@ def cells(
         own = (*flags, *(f"--config.{name}={value}" for name, value in pairs))
         config = checked(own)
         first, name = config["first_trial"], _file_name(pairs) or stem
+        if name in (PARTS, JOBS):
+            raise InvalidInputError(
+                f"--config={name}.py: a sweep has a folder {name}; accepted: another name"
+            )
         parts = tuple(
             Part(name, trial, (*own, f"--config.first_trial={trial}", "--config.trials=1"))
             for trial in range(first, first + trials)
@@ -123,11 +127,12 @@ def cycles_done(path: Path) -> int:
         return 0
 
 
-def prepare(workdir: Path) -> None:
-    """Makes the folder of a sweep, and in it that of what jobs print.
+def prepare(workdir: Path, cells: Sequence[Cell]) -> None:
+    """Makes the folder of a sweep, and in it that of what jobs print; looks at what is there.
 
     Raises:
-      InvalidInputError: if a folder cannot be that of a sweep, or cannot be made.
+      InvalidInputError: if a folder cannot be that of a sweep, or cannot be made; or if a run in it is of
+        another config.
     """
     if workdir.exists() and not workdir.is_dir():
         raise InvalidInputError(f"--workdir={workdir}: is not a folder; accepted: a new folder, or a sweep's")
@@ -141,19 +146,46 @@ def prepare(workdir: Path) -> None:
         (workdir / JOBS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidInputError(f"--workdir={workdir}: {error.strerror}; accepted: {WRITABLE}") from error
+    for cell in cells:
+        _settle(workdir, cell)
+        _check_is_of(workdir / cell.name, cell, cell.parts[0].trial)
+        for part in cell.parts:
+            _check_is_of(path_of(workdir, part), cell, part.trial)
+
+
+def _check_is_of(run: Path, cell: Cell, first: int) -> None:
+    """Raises InvalidInputError if a run is there that is not of a config, or begins with another trial."""
+    path = run / stored_config.NAME
+    if not path.exists():
+        return
+    stored = stored_config.load(path)
+    environment = {name: stored[name] for name in stored_config.ENVIRONMENT}
+    stored_config.check_same_config(path, stored, dict(cell.config), environment, OF_THE_SWEEP)
+    if stored.get("first_trial") != first:
+        raise InvalidInputError(
+            f"{path}: first_trial is {stored.get('first_trial')}, and {first} here; accepted: the same, or "
+            "another --workdir"
+        )
+
+
+def held(workdir: Path, cell: Cell) -> int:
+    """Counts the trials that a config's run directory has, from its first on; 0 where there is none."""
+    path = workdir / cell.name
+    return int(stored_config.load(path / stored_config.NAME)["trials"]) if finished(path) else 0
 
 
 def joined(workdir: Path, cell: Cell) -> bool:
     """Tells whether the run directory of a config is there, with all its trials."""
-    path = workdir / cell.name
-    if not finished(path):
-        return False
-    stored = stored_config.load(path / stored_config.NAME)
-    return (stored.get("first_trial"), stored.get("trials")) == (cell.parts[0].trial, len(cell.parts))
+    return held(workdir, cell) >= len(cell.parts)
+
+
+def left(workdir: Path, cell: Cell) -> tuple[Part, ...]:
+    """Returns the parts of a config that its run directory does not have."""
+    return cell.parts[held(workdir, cell) :]
 
 
 def join_parts(workdir: Path, cell: Cell) -> list[str]:
-    """Joins the finished parts of a config, in place of a run directory of fewer trials.
+    """Joins the finished parts of a config with its run directory of fewer trials, if there is one.
 
     Returns:
       One line for each version or device in which a part differs, as `records.join.join`.
@@ -161,20 +193,29 @@ def join_parts(workdir: Path, cell: Cell) -> list[str]:
     Raises:
       InvalidInputError, RunError: as `records.join.join`.
     """
-    out = workdir / cell.name
-    before = out.with_name(f"{files.PARTIAL}before-{out.name}")
-    shutil.rmtree(before, ignore_errors=True)
+    out, before = workdir / cell.name, _before(workdir, cell)
+    parts = [path_of(workdir, part) for part in left(workdir, cell)]
     if out.exists():
         out.rename(before)
+        parts.insert(0, before)
     try:
-        differences = join.join(out, [path_of(workdir, part) for part in cell.parts], make.report)
-    except BaseException:
-        if before.exists() and not out.exists():
-            with contextlib.suppress(OSError):
-                before.rename(out)
-        raise
+        return join.join(out, parts, make.report)
+    finally:
+        _settle(workdir, cell)
+
+
+def _before(workdir: Path, cell: Cell) -> Path:
+    """Returns where a config's run directory lies while one of more trials is made."""
+    return workdir / f"{files.PARTIAL}before-{cell.name}"
+
+
+def _settle(workdir: Path, cell: Cell) -> None:
+    """Removes the run directory of before, or brings it back where none of more trials was made."""
+    out, before = workdir / cell.name, _before(workdir, cell)
+    if before.exists() and not out.exists():
+        with contextlib.suppress(OSError):
+            before.rename(out)
     shutil.rmtree(before, ignore_errors=True)
-    return differences
 
 
 def script(workdir: Path, parts: Sequence[Part], command: Sequence[str], options: Sequence[str]) -> str:
@@ -193,8 +234,8 @@ def script(workdir: Path, parts: Sequence[Part], command: Sequence[str], options
         f"#SBATCH --array=0-{len(parts) - 1}",
         "#SBATCH --requeue",
         "#SBATCH --open-mode=append",
-        "#SBATCH --signal=B:TERM@120",
-        f"#SBATCH --output={workdir / JOBS}/%A_%a.out",
+        "#SBATCH --signal=B:USR1@120",  # before its time is over; not to be told from scancel if it were TERM
+        f"#SBATCH --output={shlex.quote(str(workdir / JOBS).replace('%', '%%') + '/%A_%a.out')}",
         *(f"#SBATCH {option}" for option in options),
         f"cd {shlex.quote(os.getcwd())} || exit 1",
         'case "$SLURM_ARRAY_TASK_ID" in',
@@ -206,12 +247,15 @@ def script(workdir: Path, parts: Sequence[Part], command: Sequence[str], options
         [
             *lines,
             "esac",
-            'trap \'[ -z "$!" ] || kill -TERM "$!"\' TERM  # the run saves a checkpoint',
+            'stop() { [ -z "$!" ] || kill -TERM "$!"; }  # the run saves a checkpoint',
+            "over=0",
+            "trap stop TERM",
+            "trap 'over=1; stop' USR1",
             f'{shlex.join(command)} "$@" &',
             "child=$!",
             'wait "$child"; status=$?',
             'while kill -0 "$child" 2>/dev/null; do wait "$child"; status=$?; done',
-            'if [ "$status" -eq 143 ]; then',
+            'if [ "$over" -eq 1 ] && [ "$status" -ne 0 ]; then  # what Slurm preempts, it requeues itself',
             '  scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"',
             "fi",
             'exit "$status"',

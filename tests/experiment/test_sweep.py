@@ -1,6 +1,8 @@
 """Sweeps: which jobs there are, what becomes of them, and that nothing is done twice."""
 
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,9 +16,10 @@ import submitit  # noqa: F401  (it closes the handlers of logs that are there, a
 from aljax import experiment
 from aljax.cli import sweep as command
 from aljax.config import default
+from aljax.errors import InvalidInputError, RunError
 from aljax.experiment import jobs, sweep
 from aljax.experiment.sweep import Part
-from tests.harness import ROOT, changed, config_of, results, tiny
+from tests.harness import ROOT, changed, config_of, finished_run, results, tiny
 
 PARTS = tuple(Part("digits", trial, (f"--config.first_trial={trial}",)) for trial in range(3))
 
@@ -162,8 +165,8 @@ def test_a_cluster_without_accounting_is_asked_for_its_queue(tmp_path, monkeypat
     done = set()
     monkeypatch.setattr(sweep, "finished", lambda path: path.name in done)
     starter = Starter(tmp_path)
-    queue = jobs.Queue(tmp_path, PARTS, jobs.Executor(starter, "slurm", 9, ()), ["aljax"])
     squeue.write_text("")
+    queue = jobs.Queue(tmp_path, PARTS, jobs.Executor(starter, "slurm", 9, ()), ["aljax"])
     assert states(queue.step()) == ["waits", "waits", "waits"]
     squeue.write_text("0 RUNNING\n1 COMPLETING\n2 PENDING\n")
     assert states(queue.step()) == ["runs", "runs", "waits"]
@@ -171,6 +174,9 @@ def test_a_cluster_without_accounting_is_asked_for_its_queue(tmp_path, monkeypat
     assert states(queue.step()) == ["runs", "runs", "waits"]
     starter.jobs[0].outcome = (143, "aljax: stopped")
     starter.jobs[0].paths.result_pickle.touch()
+    squeue.write_text("0 PENDING\n1 RUNNING\n2 RUNNING\n")  # job 0 was preempted, and Slurm has requeued it
+    assert states(queue.step()) == ["waits", "runs", "runs"]
+    assert len(starter.jobs) == 3
     squeue.write_text("2 RUNNING\n")  # job 1 was killed, and has no result
     queue.step()
     assert queue.statuses()[PARTS[0]] == jobs.Status("waits", "job 3, after job 0 was stopped")
@@ -181,10 +187,64 @@ def test_a_cluster_without_accounting_is_asked_for_its_queue(tmp_path, monkeypat
     assert statuses[PARTS[1]].about == "job 1 has left the queue without a result; see printed.err"
 
 
+def test_without_an_answer_of_squeue_nothing_is_submitted(tmp_path, squeue):
+    with pytest.raises(RunError, match="squeue does not answer; the same command can be given again"):
+        jobs.Queue(tmp_path, PARTS, jobs.Executor(Starter(), "slurm", 9, ()), ["aljax"])
+
+
+@pytest.fixture
+def cell(tmp_path):
+    """A config whose run directory has its trials 3 and 4, and a part more."""
+    finished_run(tmp_path / "digits")
+    stored = json.loads((tmp_path / "digits" / "config.json").read_text())
+    config = {name: value for name, value in stored.items() if name not in ("versions", "device")}
+    return sweep.Cell("digits", config, tuple(Part("digits", trial, ()) for trial in (3, 4, 5)))
+
+
+def test_what_is_joined_stays_where_more_or_fewer_trials_are_asked_for(tmp_path, monkeypatch, cell):
+    assert sweep.left(tmp_path, cell) == cell.parts[2:]
+    assert sweep.joined(tmp_path, cell._replace(parts=cell.parts[:1]))
+    before = results(tmp_path / "digits")
+    monkeypatch.setattr(sweep.join, "join", lambda out, parts, finish: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        sweep.join_parts(tmp_path, cell)
+    assert results(tmp_path / "digits") == before  # it is back
+    made = []
+
+    def joined(out, parts, finish):
+        made.extend((path.name, path.exists()) for path in parts)
+        out.mkdir()
+        return []
+
+    monkeypatch.setattr(sweep.join, "join", joined)
+    sweep.join_parts(tmp_path, cell)
+    assert made == [(".partial-before-digits", True), ("trial-05", False)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["digits"]
+
+
+def test_a_run_of_before_comes_back_after_a_kill_in_the_middle_of_joining(tmp_path, cell):
+    (tmp_path / "digits").rename(tmp_path / ".partial-before-digits")
+    (tmp_path / sweep.JOBS).mkdir()
+    sweep.prepare(tmp_path, [cell])
+    assert sweep.held(tmp_path, cell) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"uncertainty": "entropy"}, "uncertainty"), ({}, "first_trial is 3, and 0 here; accepted: the same")],
+)
+def test_runs_of_another_config_are_not_taken_for_this_one(tmp_path, cell, change, said):
+    (tmp_path / sweep.JOBS).mkdir()
+    parts = cell.parts if change else (Part("digits", 0, ()),)
+    with pytest.raises(InvalidInputError, match=said):
+        sweep.prepare(tmp_path, [cell._replace(config={**cell.config, **change}, parts=parts)])
+
+
 def test_a_printed_script_finds_the_folder_of_its_output(tmp_path, capsys):
     assert command.main(["--print", "--trials=1", f"--workdir={tmp_path / 'sweep'}"]) == 0
     output = next(line for line in capsys.readouterr().out.splitlines() if "--output=" in line)
-    assert Path(output.partition("=")[2]).parent.is_dir()
+    (path,) = shlex.split(output.partition("=")[2])
+    assert Path(path).parent.is_dir()
     (tmp_path / "file").touch()
     assert command.main(["--print", "--trials=1", f"--workdir={tmp_path / 'file' / 'sweep'}"]) == 2
     assert "accepted: a folder that can be written" in capsys.readouterr().err
@@ -196,6 +256,18 @@ def test_jobs_fit_by_cores_and_by_gpus(monkeypatch):
     assert jobs.at_once(changed(config, devices=2)) == 4
     assert jobs.at_once(changed(config, devices=16)) == 1
     assert jobs.at_once(changed(config, devices=0), gpus=(0, 1, 2)) == 3
+    assert jobs.at_once(changed(config, devices=2), gpus=(0, 1, 2, 3)) == 2
+
+
+def test_a_job_has_as_many_gpus_as_it_takes_devices(tmp_path):
+    starter, given = Starter(), []
+    starter.update_parameters = lambda **options: given.append(options)
+    queue = jobs.Queue(tmp_path, PARTS, jobs.Executor(starter, "local", 2, (4, 5, 6, 7), 2), ["aljax"])
+    queue.step()
+    assert [options["local_visible_gpus"] for options in given] == [(4, 5), (6, 7)]
+    starter.jobs[0].outcome = (143, "")
+    queue.step()
+    assert given[-1] == {"gpus_per_node": 2, "local_visible_gpus": (4, 5)}
 
 
 JOB = """
@@ -220,7 +292,8 @@ def test_a_job_stops_its_run_and_goes_on_with_the_same():
     assert job.communicate(timeout=60)[0].splitlines() == ["True", "(143, 'aljax: begun')"]
 
 
-def test_the_script_runs_each_part_and_is_requeued_when_it_is_stopped(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM], ids=["its time is over", "cancelled"])
+def test_the_script_runs_each_part_and_is_requeued_where_slurm_does_not(tmp_path, number):
     program = tmp_path / "run"
     steps = ('echo "$@" > "$OUT"', 'trap "exit 143" TERM', 'touch "$OUT.begun"', "sleep 20 & wait")
     program.write_text("\n".join(("#!/bin/bash", *steps, "")))
@@ -237,10 +310,11 @@ def test_the_script_runs_each_part_and_is_requeued_when_it_is_stopped(tmp_path):
     job = subprocess.Popen(["bash", "-c", text], env=env)
     while not (tmp_path / "out.begun").exists():
         time.sleep(0.05)
-    job.terminate()
+    job.send_signal(number)
     assert job.wait(30) == 143
     assert out.read_text() == f"--config.first_trial=1 --workdir={sweep.path_of(tmp_path, PARTS[1])}\n"
-    assert (tmp_path / "out.requeued").read_text() == "requeue 7_1\n"
+    requeued = tmp_path / "out.requeued"
+    assert (requeued.read_text() if requeued.exists() else "") == "requeue 7_1\n" * (number == signal.SIGUSR1)
 
 
 def test_a_sweep_that_was_killed_goes_on_and_writes_the_bytes_of_one_run(tmp_path):
