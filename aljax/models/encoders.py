@@ -62,7 +62,7 @@ def find(model: str, pixels: int = 0, field: str = "--model") -> Encoder:
             ) from error
     else:
         encoder = _own(model, found, pixels or PIXELS)
-    _check(encoder, f"{field}={model!r}")
+        _check(encoder, f"{field}={model!r}")
     return encoder
 
 

@@ -197,9 +197,10 @@ def plane(features: np.ndarray) -> np.ndarray:
     from threadpoolctl import threadpool_limits
 
     components = min(2, *features.shape)
+    solver = "full" if 2 * len(features) < features.shape[1] else "covariance_eigh"  # whichever is quick
     # One thread, as several wait for each other; all features may be the same.
     with threadpool_limits(1), np.errstate(invalid="ignore"):
-        found = PCA(components, svd_solver="covariance_eigh").fit_transform(features)
+        found = PCA(components, svd_solver=solver).fit_transform(features)
     return np.pad(found, ((0, 0), (0, 2 - components))).astype(np.float32)
 
 
