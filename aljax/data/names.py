@@ -13,7 +13,7 @@ def printable(name: str) -> str:
     """
     if name.isascii() and name.isprintable() and os.sep == "/":
         return name
-    return "".join(map(_escaped, unicodedata.normalize("NFC", name.replace(os.sep, "/"))))
+    return unicodedata.normalize("NFC", "".join(map(_escaped, name.replace(os.sep, "/"))))
 
 
 def _escaped(character: str) -> str:
