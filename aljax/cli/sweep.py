@@ -236,8 +236,9 @@ def _table(workdir: Path, found: "Sequence[Cell]", statuses: "Mapping[Part, Stat
         ]
         done = sum(sweep.cycles_done(sweep.path_of(workdir, part)) for part in left)
         done += sweep.cycles_done(workdir / cell.name) if held else 0
+        total = max(held, len(cell.parts)) * cell.config["cycles"]
         table.add_row(
             *(cell.name, str(len(cell.parts)), *(str(states.count(state)) for state in STATES)),
-            *(f"{done} of {len(cell.parts) * cell.config['cycles']}", "yes" if joined else "no"),
+            *(f"{done} of {total}", "yes" if joined else "no"),
         )
     return table

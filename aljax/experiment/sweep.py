@@ -195,9 +195,10 @@ def join_parts(workdir: Path, cell: Cell) -> list[str]:
     """
     out, before = workdir / cell.name, _before(workdir, cell)
     parts = [path_of(workdir, part) for part in left(workdir, cell)]
+    if held(workdir, cell):
+        parts.insert(0, before)
     if out.exists():
         out.rename(before)
-        parts.insert(0, before)
     try:
         return join.join(out, parts, make.report)
     finally:
@@ -212,10 +213,11 @@ def _before(workdir: Path, cell: Cell) -> Path:
 def _settle(workdir: Path, cell: Cell) -> None:
     """Removes the run directory of before, or brings it back where none of more trials was made."""
     out, before = workdir / cell.name, _before(workdir, cell)
-    if before.exists() and not out.exists():
-        with contextlib.suppress(OSError):
+    if out.exists():
+        shutil.rmtree(before, ignore_errors=True)
+    elif before.exists():
+        with contextlib.suppress(OSError):  # then it stays where it is
             before.rename(out)
-    shutil.rmtree(before, ignore_errors=True)
 
 
 def script(workdir: Path, parts: Sequence[Part], command: Sequence[str], options: Sequence[str]) -> str:

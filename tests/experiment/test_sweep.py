@@ -222,6 +222,19 @@ def test_what_is_joined_stays_where_more_or_fewer_trials_are_asked_for(tmp_path,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["digits"]
 
 
+def test_a_run_of_before_that_cannot_be_brought_back_is_kept(tmp_path, monkeypatch, cell):
+    before = tmp_path / ".partial-before-digits"
+    (tmp_path / "digits").rename(before)
+    (tmp_path / sweep.JOBS).mkdir()
+
+    def refused(*_):
+        raise OSError("no room")
+
+    monkeypatch.setattr(Path, "rename", refused)
+    sweep.prepare(tmp_path, [cell])
+    assert (before / "cycles.jsonl").exists()
+
+
 def test_a_run_of_before_comes_back_after_a_kill_in_the_middle_of_joining(tmp_path, cell):
     (tmp_path / "digits").rename(tmp_path / ".partial-before-digits")
     (tmp_path / sweep.JOBS).mkdir()
