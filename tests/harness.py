@@ -3,8 +3,6 @@
 import json
 import os
 import struct
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from aljax import agreement
 from aljax.config import study
 from aljax.records import diagnostics, files, manifest, selections, summary
 from aljax.records import directory as records
+from tests.forked import Forked
 
 ROOT = Path(__file__).parents[1]
 SMALL = {
@@ -30,32 +29,19 @@ SMALL = {
     "train.milestones": (8,),
     "train.detach_epoch": 6,
 }
-LIMITED = """
-import os, resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
-def start(
-    cache: Path, workdir: Path, file_limit: int | None = None, **fields: object
-) -> subprocess.Popen[str]:
+def start(cache: Path, workdir: Path, file_limit: int | None = None, **fields: object) -> Forked:
     """Starts a small run, with room for `file_limit` bytes in a file if that is given."""
     settings = [f"--config.{name}={value}" for name, value in {**SMALL, **fields}.items()]
-    limit = [] if file_limit is None else [sys.executable, "-c", LIMITED, str(file_limit)]
-    return subprocess.Popen(
-        [*limit, sys.executable, str(ROOT / "launch.py"), f"--workdir={workdir}", *settings],
-        env={
-            "JAX_NUM_CPU_DEVICES": "2",
-            **os.environ,  # the devices too, where it says
-            "PYTHONPATH": str(ROOT),
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    environment = {
+        "JAX_NUM_CPU_DEVICES": "2",
+        **os.environ,  # the devices too, where it says
+        "PYTHONPATH": str(ROOT),
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    return Forked([f"--workdir={workdir}", *settings], environment, file_limit=file_limit)
 
 
 def launch(

@@ -3,8 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 
@@ -14,7 +12,8 @@ import pytest
 from aljax.errors import InvalidInputError
 from aljax.runtime import processes, team
 from aljax.runtime.team import Place
-from tests.harness import ROOT, results, tiny
+from tests.forked import Forked
+from tests.harness import results, tiny
 
 
 def free_port():
@@ -28,19 +27,8 @@ def flags_of(port, number, count=2):
 
 def start(flags, fields, workdir, devices=1, cwd=None):
     settings = [f"--config.{name}={value}" for name, value in fields.items()]
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "launch.py"), f"--workdir={workdir}", *flags, *settings],
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "JAX_NUM_CPU_DEVICES": str(devices),
-            "JAX_PLATFORMS": "cpu",
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=cwd,
-    )
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
+    return Forked([f"--workdir={workdir}", *flags, *settings], environment, cwd)
 
 
 def pair(fields, workdir, others=None, cwds=(None, None)):

@@ -1,6 +1,7 @@
 """Preparing a data set imports TensorFlow, so it is done in processes of their own."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -17,10 +18,7 @@ from tests.harness import ROOT, config_of
 SHARED = ROOT.parent / "shared" / "cifar10.py"
 
 BUILDER = '''
-import numpy as np
-import tensorflow_datasets as tfds
-
-class TinyShapes(tfds.core.GeneratorBasedBuilder):
+class {name}(tfds.core.GeneratorBasedBuilder):
     """17 images of 8 pixels."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -47,15 +45,22 @@ class TinyShapes(tfds.core.GeneratorBasedBuilder):
                 example["id"] = i
             yield i, example
 '''
+USUAL = {"channels": 3, "dtype": "uint8", "id": "None", "offline": False}
+VARIANTS = {
+    "Numbered": {"id": "tfds.features.Scalar(np.int64)"},
+    "Plain": {},
+    "Deep": {"dtype": "uint16", "channels": 1},
+    "Offline": {"offline": True},
+    "Other": {},
+}
 
 LOAD = """
-import sys
+import json, sys
 from aljax import data
 from aljax.errors import InvalidInputError
-name, data_dir, image_size, channels, *pairs = sys.argv[1:]
-fields = {"data_dir": data_dir, "image_size": int(image_size), "channels": int(channels)}
-for pair in pairs or ["train test"]:
-    fields["train_split"], fields["test_split"] = pair.split()
+for name, data_dir, image_size, channels, *splits in json.loads(sys.argv[1]):
+    fields = {"data_dir": data_dir, "image_size": image_size, "channels": channels}
+    fields["train_split"], fields["test_split"] = splits or ["train", "test"]
     try:
         train, _, class_names, *_ = data.load("tfds", name, **fields)
     except InvalidInputError as error:
@@ -64,6 +69,24 @@ for pair in pairs or ["train test"]:
         print("RESULT", train.images.shape, train.images[:, 0, 0, 0].tolist()[:12],
               train.labels.tolist()[:12], *train.ids[::11][:2], class_names[0], "tensorflow" in sys.modules)
 """
+
+SMALL_SETS = """
+def examples(features, count):
+    for i in range(count):
+        values = {tfds.features.Image: lambda f: np.full(f.shape, i, np.uint8),
+                  tfds.features.ClassLabel: lambda f: i % f.num_classes,
+                  tfds.features.Text: lambda f: f"image_{i:03d}"}
+        yield i, {name: values[type(feature)](feature) for name, feature in features.items()}
+
+for name in sys.argv[2:]:
+    builder = tfds.builder(name, data_dir="data", file_format="array_record")
+    features = builder.info.features
+    type(builder)._split_generators = lambda self, manager: {
+        "train": examples(features, 24), "test": examples(features, 12)}
+    builder.download_and_prepare()
+print("RESULT prepared")
+"""
+SMALL = ("cifar100", "svhn", "fashion_mnist")
 
 
 def run_python(*arguments, cwd=None):
@@ -78,14 +101,34 @@ def results_of(run):
     return [line.removeprefix("RESULT ") for line in lines if line.startswith("RESULT ")] or [run.stderr]
 
 
-def write_builder(folder, channels=3, dtype="uint8", id="None", offline=False):
-    """Writes a data set of our own, where tfds finds it, and a program that loads it."""
-    package = folder / "tiny_shapes"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    code = BUILDER.format(channels=channels, dtype=dtype, id=id, offline=offline)
-    (package / "tiny_shapes.py").write_text(code)
-    (folder / "main.py").write_text("import tiny_shapes.tiny_shapes\n" + LOAD)
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Prepares small data sets of our own and of tfds, in one process as TensorFlow takes long to import.
+
+    Returns the folder that holds them in `data`, and what `data.load` gave of each of ours by its name.
+    """
+    folder = tmp_path_factory.mktemp("tfds")
+    builders = [BUILDER.format(name=name, **{**USUAL, **options}) for name, options in VARIANTS.items()]
+    imports = "import numpy as np\nimport tensorflow_datasets as tfds\n"
+    (folder / "shapes").mkdir()
+    (folder / "shapes" / "__init__.py").touch()
+    (folder / "shapes" / "builders.py").write_text(imports + "".join(builders))
+    (folder / "load.py").write_text("import shapes.builders\n" + LOAD)
+    other = "tfds.builder('other', data_dir='data').download_and_prepare()\n"
+    program = "import shapes.builders\n" + LOAD + imports + other + SMALL_SETS
+    (folder / "prepare.py").write_text(program)
+    requests = [("numbered", "data", 8, 1), ("plain", "data", 12, 3), ("deep", "data", 8, 1)]
+    requests.append(("offline", "data", 8, 3))
+    names = [config_of(name)["dataset"]["name"] for name in SMALL]
+    run = run_python("prepare.py", json.dumps(requests), *names, cwd=folder)
+    *results, last = results_of(run)
+    assert (run.returncode, last) == (0, "prepared"), run.stderr
+    return folder, dict(zip([request[0] for request in requests], results, strict=True))
+
+
+def loaded(prepared, *requests):
+    """Returns what `data.load` gives of each request, in a process of its own."""
+    return results_of(run_python("load.py", json.dumps(requests), cwd=prepared[0]))
 
 
 def test_without_the_package_the_command_is_named(monkeypatch):
@@ -107,47 +150,30 @@ def test_a_name_that_tfds_does_not_know():
     assert "\n" not in str(refusal.value)
 
 
-def test_a_failed_download_is_refused_in_one_line(tmp_path):
-    write_builder(tmp_path, offline=True)
-    run = run_python(str(tmp_path / "main.py"), "tiny_shapes", str(tmp_path / "data"), "8", "3")
-    (line,) = results_of(run)
-    assert line.startswith("config.dataset.name='tiny_shapes': could not be downloaded and prepared (")
+def test_a_failed_download_is_refused_in_one_line(prepared):
+    line = prepared[1]["offline"]
+    assert line.startswith("config.dataset.name='offline': could not be downloaded and prepared (")
 
 
-def test_a_data_set_in_another_file_format_is_not_an_unknown_one(tmp_path):
-    write_builder(tmp_path)
-    prepare = "import tiny_shapes.tiny_shapes, tensorflow_datasets as tfds\n"
-    prepare += "tfds.builder('tiny_shapes', data_dir='data').download_and_prepare()"
-    (tmp_path / "prepare.py").write_text(prepare)
-    assert run_python("prepare.py", cwd=tmp_path).returncode == 0
-    run = run_python("main.py", "tiny_shapes", "data", "8", "3", cwd=tmp_path)
-    assert "config.dataset.data_dir='data': holds tiny_shapes in another file format" in results_of(run)[0]
+def test_a_data_set_in_another_file_format_is_not_an_unknown_one(prepared):
+    (line,) = loaded(prepared, ("other", "data", 8, 3))
+    assert "config.dataset.data_dir='data': holds other in another file format" in line
 
 
 @pytest.mark.parametrize(
-    ("id", "image_size", "channels", "first", "last"),
-    [
-        ("tfds.features.Scalar(np.int64)", 8, 1, "0", "11"),
-        ("None", 12, 3, "train-0000000", "train-0000011"),
-    ],
+    ("name", "image_size", "channels", "first", "last"),
+    [("numbered", 8, 1, "0", "11"), ("plain", 12, 3, "train-0000000", "train-0000011")],
 )
-def test_tfds_prepares_once_and_reads_without_tensorflow(tmp_path, id, image_size, channels, first, last):
-    write_builder(tmp_path, channels=channels, id=id)
-    arguments = [
-        str(tmp_path / "main.py"),
-        "tiny_shapes",
-        str(tmp_path / "data"),
-        str(image_size),
-        str(channels),
-    ]
-    (prepared,) = results_of(run_python(*arguments))
-    pairs = ["train test", "train[:75%] train[50%:]", "train[:50%] train[50%:]", "train exam"]
-    read, overlapping, apart, unknown = results_of(run_python(*arguments, *pairs))
-    assert prepared.endswith(" True")  # TensorFlow prepared it
-    assert read == prepared.removesuffix("True") + "False"  # and was not needed again
+def test_tfds_prepares_once_and_reads_without_tensorflow(prepared, name, image_size, channels, first, last):
+    pairs = [(), ("train[:75%]", "train[50%:]"), ("train[:50%]", "train[50%:]"), ("train", "exam")]
+    requests = [(name, "data", image_size, channels, *splits) for splits in pairs]
+    read, overlapping, apart, unknown = loaded(prepared, *requests)
+    before = prepared[1][name]
+    assert before.endswith(" True")  # TensorFlow prepared it
+    assert read == before.removesuffix("True") + "False"  # and was not needed again
     assert f"(12, {image_size}, {image_size}, {channels})" in read
     assert f"{first} {last} round" in read
-    if id != "None":  # in the order of their ids
+    if name == "numbered":  # in the order of their ids
         assert f"{list(range(12))} {[0, 1] * 6} " in read
     assert overlapping.startswith(
         "config.dataset.test_split='train[50%:]': has records of config.dataset.train_"
@@ -157,14 +183,12 @@ def test_tfds_prepares_once_and_reads_without_tensorflow(tmp_path, id, image_siz
     assert unknown.endswith("accepted: of the splits train, test")
 
 
-def test_what_tfds_decodes_with_other_packages_alone_is_refused_in_one_line(tmp_path):
-    write_builder(tmp_path, channels=1, dtype="uint16")
-    run = run_python(str(tmp_path / "main.py"), "tiny_shapes", str(tmp_path / "data"), "8", "1")
-    (line,) = results_of(run)
+def test_what_tfds_decodes_with_other_packages_alone_is_refused_in_one_line(prepared):
+    line = prepared[1]["deep"]
     if importlib.util.find_spec("cv2"):
         assert line.startswith("(12, 8, 8, 1)")
     else:
-        assert line.startswith("config.dataset.name='tiny_shapes': its records cannot be decoded (")
+        assert line.startswith("config.dataset.name='deep': its records cannot be decoded (")
 
 
 class Source:
@@ -231,39 +255,15 @@ def test_pixels_are_scaled_or_refused_and_never_wrapped(value, expected):
         assert np.all(split_of(record(value)).images == expected)
 
 
-SMALL_SETS = """
-import sys
-import numpy as np
-import tensorflow_datasets as tfds
-
-def examples(features, count):
-    for i in range(count):
-        values = {tfds.features.Image: lambda f: np.full(f.shape, i, np.uint8),
-                  tfds.features.ClassLabel: lambda f: i % f.num_classes,
-                  tfds.features.Text: lambda f: f"image_{i:03d}"}
-        yield i, {name: values[type(feature)](feature) for name, feature in features.items()}
-
-for name in sys.argv[2:]:
-    builder = tfds.builder(name, data_dir=sys.argv[1], file_format="array_record")
-    features = builder.info.features
-    type(builder)._split_generators = lambda self, manager: {
-        "train": examples(features, 24), "test": examples(features, 12)}
-    builder.download_and_prepare()
-"""
-
-
-def test_the_configs_of_other_data_sets_load_what_tfds_prepares(tmp_path):
+def test_the_configs_of_other_data_sets_load_what_tfds_prepares(prepared):
     """Small sets with the builders and the features of the real ones."""
-    configs = {name: config_of(name) for name in ("cifar100", "svhn", "fashion_mnist")}
-    names = [config["dataset"]["name"] for config in configs.values()]
-    made = run_python("-c", SMALL_SETS, str(tmp_path), *names)
-    assert made.returncode == 0, made.stderr
+    configs = {name: config_of(name) for name in SMALL}
     for name, shape, classes in [
         ("cifar100", (32, 32, 3), 100),
         ("svhn", (32, 32, 3), 10),
         ("fashion_mnist", (28, 28, 1), 10),
     ]:
-        dataset = data.load(**{**configs[name]["dataset"], "data_dir": str(tmp_path)})
+        dataset = data.load(**{**configs[name]["dataset"], "data_dir": str(prepared[0] / "data")})
         assert dataset.train.images.shape == (24, *shape)
         grey = dataset.train.images[:, 0, 0, 0]
         assert sorted(grey) == list(range(24))  # in the order of their ids, where there are ids
@@ -278,7 +278,7 @@ def test_cifar10_is_the_same_from_tfds_and_from_a_folder(tmp_path):
     for form in ("folder", "tfds"):
         made = run_python(str(SHARED), form, str(tmp_path / form))
         assert made.returncode == 0, made.stderr
-    read = run_python("-c", LOAD, "cifar10", str(tmp_path / "tfds"), "32", "3")
+    read = run_python("-c", LOAD, json.dumps([("cifar10", str(tmp_path / "tfds"), 32, 3)]))
     assert "RESULT (50000, 32, 32, 3)" in read.stdout, read.stderr
     assert "train_00000 train_00011 airplane False" in read.stdout
     options = {"image_size": 32, "channels": 3}

@@ -1,0 +1,11 @@
+"""What a process of `tests.forked` has imported when it begins; no device is started by it."""
+
+import importlib
+import warnings
+
+import aljax.cli.run  # noqa: F401
+from aljax.experiment import loop, people  # noqa: F401
+
+for name in loop.LATE:
+    importlib.import_module(name)
+warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # JAX's, which knows no process without devices
