@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SHARED = ("tests.harness", "tests.networks")  # what tests have in common
+SHARED = ("tests.forked", "tests.harness", "tests.networks")  # what tests have in common
 FRAMEWORKS = {"jax", "numpy", "flax", "optax", "orbax", "sklearn", "matplotlib", "torch", "tensorflow"}
 
 
