@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from aljax.scoring import Scale
 
@@ -156,5 +157,5 @@ def query(scores: jax.Array, budget: jax.Array, settings: Settings, *, policy: s
 
 def seen(passage: Passage, budget: int) -> int:
     """Counts the images up to the one that spent the budget, itself included; or all, M."""
-    spent = jnp.cumsum(passage.queried)
-    return int(jnp.sum(spent < budget)) + bool(spent[-1] == budget)
+    spent = np.cumsum(passage.queried)
+    return int(np.sum(spent < budget)) + bool(spent[-1] == budget)

@@ -9,6 +9,12 @@ from aljax.runtime import mesh
 from aljax.strategies.badge import _draw, gradient_factors, k_means_plus_plus, squared_distances
 
 KEY = jax.random.key(0)
+distances = jax.jit(squared_distances)
+
+
+def drawn(*shapes, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
 
 
 def embeddings(left, right):
@@ -16,17 +22,18 @@ def embeddings(left, right):
 
 
 def test_gradients_are_the_probabilities_less_the_prediction():
-    left, right = gradient_factors(jnp.log(jnp.array([[0.7, 0.3], [0.1, 0.9]])), jnp.ones((2, 3)))
+    log_probs = np.log(np.array([[0.7, 0.3], [0.1, 0.9]], np.float32))
+    left, right = jax.jit(gradient_factors)(log_probs, np.ones((2, 3), np.float32))
     np.testing.assert_allclose(left, [[-0.3, 0.3], [0.1, -0.1]], atol=1e-6)
     assert right.shape == (2, 3)
 
 
 def test_distances_are_those_of_the_outer_products():
-    left, right = jax.random.normal(KEY, (7, 3)), jax.random.normal(jax.random.key(1), (7, 5))
+    left, right = drawn((7, 3), (7, 5))
     products = embeddings(left, right)
     for center in range(7):
         expected = ((products - products[center]) ** 2).sum(axis=1)
-        np.testing.assert_allclose(squared_distances(left, right, center), expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(distances(left, right, center), expected, rtol=1e-4, atol=1e-4)
 
 
 @settings(deadline=None, max_examples=30)
@@ -35,20 +42,25 @@ def test_a_duplicate_is_at_distance_0(seed, scale):
     rng = np.random.default_rng(seed)
     left, right = rng.normal(size=(6, 3)).astype("f4"), scale * rng.normal(size=(6, 5)).astype("f4")
     left[4], right[4] = left[1], right[1]
-    lengths = squared_distances(jnp.array(left), jnp.array(right), 1)
+    lengths = np.asarray(distances(left, right, 1))
     assert lengths[1] == lengths[4] == 0
     assert np.all(lengths >= 0)
 
 
 def test_the_first_has_the_longest_gradient_and_a_duplicate_comes_last(devices):
-    left = jnp.array([[1.0], [2.0], [5.0], [5.0], [-3.0]])
+    left, right = np.array([[1.0], [2.0], [5.0], [5.0], [-3.0]], np.float32), np.ones((5, 1), np.float32)
     firsts = set()
     for seed in range(12):
-        chosen = k_means_plus_plus(jax.random.key(seed), left, jnp.ones((5, 1)), 5, devices)
+        chosen = np.asarray(k_means_plus_plus(jax.random.key(seed), left, right, 5, devices))
         firsts.add(int(chosen[0]))
         assert {int(chosen[0]), int(chosen[4])} == {2, 3}
         assert sorted(chosen) == list(range(5))
     assert firsts == {2, 3}
+
+
+@jax.jit
+def gumbel(key, i):
+    return jax.random.gumbel(jax.random.fold_in(key, i), (40,))
 
 
 def brute_force_distances(left, right, center):
@@ -62,8 +74,10 @@ def test_features_of_any_scale_are_drawn_alike(scale, certainty, devices):
     rng = np.random.default_rng(0)
     left = (certainty * rng.normal(size=(40, 3))).astype(np.float32)
     right = rng.normal(size=(40, 6))
-    one = k_means_plus_plus(KEY, jnp.array(left), jnp.array(right, jnp.float32), 15, devices)
-    other = k_means_plus_plus(KEY, jnp.array(left), jnp.array(scale * right, jnp.float32), 15, devices)
+    one, other = (
+        np.asarray(k_means_plus_plus(KEY, left, rows.astype(np.float32), 15, devices))
+        for rows in (right, scale * right)
+    )
     lengths = (left.astype(float) ** 2).sum(1) * (right**2).sum(1)
     assert other[0] == lengths.argmax()
     np.testing.assert_array_equal(one, other)
@@ -72,16 +86,16 @@ def test_features_of_any_scale_are_drawn_alike(scale, certainty, devices):
     for i in range(1, 15):
         nearest = np.minimum(nearest, brute_force_distances(left, right, int(other[i - 1])))
         free[int(other[i - 1])] = False
-        noise = np.asarray(jax.random.gumbel(jax.random.fold_in(KEY, i), (40,)))
+        noise = np.asarray(gumbel(KEY, i))
         assert other[i] == np.where(free, np.log(np.maximum(nearest, 1e-300)) + noise, -np.inf).argmax()
 
 
 def test_each_is_drawn_in_proportion_to_its_squared_distance(devices):
     # From 4, which is first, the others lie at squared distances 16, 9 and 1, of 26 together.
-    left = jnp.array([[0.0], [1.0], [3.0], [4.0]])
+    left, right = np.array([[0.0], [1.0], [3.0], [4.0]], np.float32), np.ones((4, 1), np.float32)
     counts = np.zeros(4)
     for seed in range(250):
-        chosen = k_means_plus_plus(jax.random.key(seed), left, jnp.ones((4, 1)), 2, devices)
+        chosen = np.asarray(k_means_plus_plus(jax.random.key(seed), left, right, 2, devices))
         assert chosen[0] == 3
         counts[chosen[1]] += 1
     np.testing.assert_allclose(counts / 250, np.array([16, 9, 1, 0]) / 26, atol=0.1)
@@ -91,7 +105,7 @@ def test_where_all_are_alike_any_is_drawn_and_none_twice():
     firsts, seconds = set(), set()
     for seed in range(30):
         chosen = np.asarray(
-            k_means_plus_plus(jax.random.key(seed), jnp.ones((5, 2)), jnp.ones((5, 3)), 5, mesh.local(1, 2))
+            k_means_plus_plus(jax.random.key(seed), np.ones((5, 2)), np.ones((5, 3)), 5, mesh.local(1, 2))
         )
         assert sorted(chosen) == list(range(5))
         firsts.add(int(chosen[0]))
@@ -101,7 +115,7 @@ def test_where_all_are_alike_any_is_drawn_and_none_twice():
 
 @pytest.mark.usefixtures("two_devices")
 def test_devices_do_not_matter():
-    left, right = jax.random.normal(KEY, (23, 3)), jax.random.normal(KEY, (23, 4))
+    left, right = drawn((23, 3), (23, 4))
     one, two = (k_means_plus_plus(KEY, left, right, 9, mesh.local(count, 2)) for count in (1, 2))
     np.testing.assert_array_equal(one, two)
 
@@ -109,9 +123,8 @@ def test_devices_do_not_matter():
 def test_one_trace_serves_every_cycle(devices):
     _draw.clear_cache()
     for seed in range(3):
-        key = jax.random.key(seed)
-        left, right = jax.random.normal(key, (11, 3)), jax.random.normal(key, (11, 4))
-        k_means_plus_plus(key, left, right, 5, devices)
+        left, right = drawn((11, 3), (11, 4), seed=seed)
+        k_means_plus_plus(jax.random.key(seed), left, right, 5, devices)
     assert _draw._cache_size() == 1
 
 
