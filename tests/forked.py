@@ -47,6 +47,7 @@ class Forked:
         for writer in writers:
             writer.close()
         self._said = [_Said(reader) for reader in readers]
+        assert self._process.pid is not None
         self.pid = self._process.pid
 
     @property

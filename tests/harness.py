@@ -46,7 +46,7 @@ def start(cache: Path, workdir: Path, file_limit: int | None = None, **fields: o
 
 def launch(
     cache: Path, workdir: Path, file_limit: int | None = None, **fields: object
-) -> tuple[int, str, str]:
+) -> tuple[int | None, str, str]:
     """Runs it to its end: exit status, standard output, standard error."""
     process = start(cache, workdir, file_limit, **fields)
     output, errors = process.communicate()
