@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from aljax.cli.guard import Parser, expanded, guarded, say
+from aljax.cli.guard import Parser, expanded, guarded, output, say
 
 DESCRIPTION = """Embeds the images of a folder with a pretrained network, for
 --config.dataset.source=embeddings. Images in DIR/train/CLASS/ and DIR/test/CLASS/ are labeled; all others,
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--pixels={given.pixels}: accepted: 16 to 4096")
     if given.out.suffix != ".npz":
         parser.error(f"--out={str(given.out)!r}: accepted: the name of a file that ends in .npz")
-    folder, out = expanded(given.folder), expanded(given.out)
+    folder, out = expanded(given.folder), output(given.out)
     return _embed(folder, out, given)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from aljax.cli.guard import Parser, expanded, guarded
+from aljax.cli.guard import Parser, expanded, guarded, output
 
 DESCRIPTION = "Writes the labels of a run as a table, as a folder per class, or as tasks of Label Studio."
 STATUS = "Exit status: 0 done, 1 it could not be written, 2 it is no run that people label."
@@ -20,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     from aljax.experiment import export
 
-    count = export.FORMS[given.to](expanded(given.run_dir), expanded(given.out))
+    workdir = expanded(given.run_dir)
+    out = output(given.out, workdir, export.data_dir(workdir))
+    count = export.FORMS[given.to](workdir, out)
     print(f"{given.out}: {count:,} labeled images")
     return 0

@@ -67,6 +67,31 @@ def guarded(main: Main) -> Main:
     return run
 
 
+def output(path: Path, *inputs: Path) -> Path:
+    """Returns the path that `--out` names, `~` expanded, unless what is written there replaces what is read.
+
+    Args:
+      path: as the user gave it.
+      inputs: the files and folders that the command reads.
+
+    Raises:
+      InvalidInputError: if it is an input, or lies in one or in a run directory.
+    """
+    out = expanded(path)
+    whole = Path(os.path.realpath(out))  # where links go round in a circle, resolve() raises
+    runs = [folder for folder in (whole, *whole.parents) if (folder / "config.json").exists()]
+    runs = [
+        folder for folder in runs if (folder / "cycles.jsonl").exists() or (folder / "labels.jsonl").exists()
+    ]
+    for place in (*(Path(os.path.realpath(one)) for one in inputs), *runs):
+        if whole == place or place in whole.parents:
+            raise InvalidInputError(
+                f"--out={str(path)!r}: {'is' if whole == place else 'lies in'} {place}, which is read or "
+                "is a run directory; accepted: a place outside of it"
+            )
+    return out
+
+
 def expanded(path: Path) -> Path:
     """Returns a path with a user's home in place of ~; as it is, where there is no such user."""
     return Path(os.path.expanduser(path))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from aljax.cli.guard import Parser, expanded, guarded, say
+from aljax.cli.guard import Parser, expanded, guarded, output, say
 
 DESCRIPTION = "Predicts the class of every image of a folder with the model of a run."
 STATUS = """The table has the columns file, label and probability, and one for each class by its name.
@@ -27,9 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model = saved.load(workdir)
     config = stored_config.flat(workdir / "config.json")
     source = expanded(given.dir or Path(config["dataset.data_dir"]))
+    out = output(given.out, workdir, source)
     predict = saved.table_of_embeddings if config["dataset.source"] == "embeddings" else saved.table
     content, count, left_out = predict(model, source)
-    files.write(expanded(given.out), content)
+    files.write(out, content)
     print(f"{given.out}: {count:,} images")
     for file, reason in left_out:
         say(f"{file}: left out ({reason})", 0)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from aljax.cli.guard import Parser, expanded, guarded
+from aljax.cli.guard import Parser, expanded, guarded, output
 
 DESCRIPTION = "Makes the report of a run, or lays several side by side on one page."
 STATUS = "Exit status: 0 done, 1 a file could not be written, 2 a folder is no run directory."
@@ -25,5 +25,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         make.report(runs[0], anew=True)
         terminal.show(runs[0])
     else:
-        print(make.side_by_side(runs, expanded(given.out or Path("comparison.html"))))
+        print(make.side_by_side(runs, output(given.out or Path("comparison.html"), *runs)))
     return 0

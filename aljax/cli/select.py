@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aljax.cli.guard import Parser, expanded, guarded
+from aljax.cli.guard import Parser, expanded, guarded, output
 from aljax.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def _select(given: Namespace) -> int:
     compilation.deterministic()
     compilation.keep()
     begin = time.monotonic()
+    read = [given.folder, *(path for path in (given.labeled, given.margins) if path)]
+    out = output(given.out, *map(expanded, read))
     found = shards.opened(expanded(given.folder))
     labeled = _array(given.labeled, "--labeled")
     key = jax.random.key(given.seed)
@@ -80,7 +82,6 @@ def _select(given: Namespace) -> int:
     starts = np.array([part.start for part in found.parts])
     of = np.searchsorted(starts, rows, side="right") - 1
     lines = [(found.parts[at].path.name, row - starts[at], row) for at, row in zip(of, rows, strict=True)]
-    out = expanded(given.out)
     files.write(out, chosen.table(["shard", "row", "number"], lines))
     print(f"{out}: {len(rows):,} of {found.rows:,} rows{text}, {time.monotonic() - begin:.0f} s")
     return 0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from aljax.cli import guard
 from aljax.cli.guard import guarded
 from aljax.errors import InvalidInputError, RunError
 
@@ -57,3 +58,24 @@ def test_standard_output_that_is_full_or_closed(redirected, status):
     assert done.returncode == status, done.stderr
     full = "aljax: standard output: cannot be used (No space left on device)\n"
     assert done.stderr == (full if status else "")
+
+
+def test_an_output_replaces_nothing_that_is_read(tmp_path):
+    run, photos = tmp_path / "run", tmp_path / "photos"
+    for folder in (run, photos):
+        folder.mkdir()
+    for name in ("config.json", "labels.jsonl"):
+        (run / name).touch()
+    shard = photos / "part-0.npy"
+    for out, inputs in [
+        (run / "labels.jsonl", ()),
+        (run / "new" / "x.csv", ()),
+        (run, ()),
+        (photos / "x.csv", (photos,)),
+        (shard, (shard,)),
+        (tmp_path / "run" / ".." / "photos" / "x.csv", (photos,)),
+    ]:
+        with pytest.raises(InvalidInputError, match=r"^--out='.*; accepted: a place outside of it$"):
+            guard.output(out, *inputs)
+    assert guard.output(tmp_path / "x.csv", run, photos) == tmp_path / "x.csv"
+    assert guard.output(photos / "x.csv", shard) == photos / "x.csv"
