@@ -98,7 +98,7 @@ def _cells(config: str, trials: int | None, varied: Sequence[str], flags: Sequen
         name = name.removeprefix("config.")
         if name not in FIELDS:
             raise InvalidInputError(f"--set {one}: {unknown(name)}")
-        fields.append((name, _values(values)))
+        fields.append((name, _values(name, values)))
 
     def checked(own: Sequence[str]) -> Mapping[str, Any]:
         made = run.overridden(studies.load(path), run.parsed(own)).to_dict()
@@ -124,8 +124,8 @@ def _split(text: str, flag: str, accepted: str) -> tuple[str, str]:
     return name.lstrip("-"), value
 
 
-def _values(text: str) -> list[str]:
-    """Splits values at the commas outside of brackets and quotes."""
+def _values(field: str, text: str) -> list[str]:
+    """Splits the values of a field at the commas outside of brackets and quotes."""
     values, depth, quote = [""], 0, ""
     for letter in text:
         if quote:
@@ -139,7 +139,7 @@ def _values(text: str) -> list[str]:
         else:
             values[-1] += letter
     if len(set(values)) < len(values) or "" in values:
-        raise InvalidInputError(f"--set {text}: accepted: different values, with a comma between two")
+        raise InvalidInputError(f"--set {field}={text}: accepted: different values, with a comma between two")
     return values
 
 

@@ -66,6 +66,8 @@ def cells(
         if name in OF_THE_SWEEP or name in names[:place]:
             why = "is given twice" if name in names[:place] else "is the sweep's own"
             raise InvalidInputError(f"--set {name}: {why}; accepted: another field of the config")
+        if same := [flag for flag in flags if flag.startswith(f"--config.{name}=")]:
+            raise InvalidInputError(f"--set {name}: {same[0]} is given too; accepted: one of the two")
     found = []
     for values in itertools.product(*(values for _, values in fields)):
         pairs = list(zip(names, values, strict=True))

@@ -54,7 +54,11 @@ def test_names_of_values_that_no_file_can_have_differ():
     [
         (["--set", "budgett=1,2"], "--set budgett=1,2: unknown field; did you mean config.budget?"),
         (["--set", "budget=1,two"], "config.budget=two: accepted: a whole number"),
-        (["--set", "budget=5,5"], "--set 5,5: accepted: different values"),
+        (["--set", "budget=5,5"], "--set budget=5,5: accepted: different values"),
+        (
+            ["--set", "budget=5,6", "--config.budget=7"],
+            "--set budget: --config.budget=7 is given too; accepted: one",
+        ),
         (["--set", "budget"], "--set budget: accepted: FIELD=V1,V2"),
         (["--set", "trials=1,2"], "--set trials: is the sweep's own"),
         (["--set", "uncertainty=entropie"], "config.uncertainty='entropie': did you mean 'entropy'?"),
@@ -95,7 +99,7 @@ def test_without_submitit_one_line_says_what_to_install(tmp_path, capsys, monkey
 
 
 def test_a_value_may_hold_commas():
-    assert command._values("('a','b'),(1, 2),x") == ["('a','b')", "(1, 2)", "x"]
+    assert command._values("compare", "('a','b'),(1, 2),x") == ["('a','b')", "(1, 2)", "x"]
 
 
 class Job:
