@@ -12,7 +12,6 @@ import runpy
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -55,7 +54,7 @@ class Forked:
         return self._process.exitcode
 
     def poll(self) -> int | None:
-        return self._process.exitcode
+        return self.returncode
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
@@ -74,7 +73,7 @@ class Forked:
 
 
 class _Said(threading.Thread):
-    """What comes out of a pipe, read as it comes."""
+    """Reads from a pipe, as it comes."""
 
     def __init__(self, reader):
         super().__init__(daemon=True)
@@ -108,7 +107,6 @@ def _run(arguments, environment, folder, file_limit, writers):
     os.chdir(folder)
     if file_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit,) * 2)
-    warnings.resetwarnings()
     sys.argv = [str(ROOT / "launch.py"), *arguments]
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")

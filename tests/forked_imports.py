@@ -1,4 +1,4 @@
-"""What a process of `tests.forked` has imported when it begins; no device is started by it."""
+"""Imports what the processes of `tests.forked` have when they begin; starts no device."""
 
 import importlib
 import warnings

@@ -77,17 +77,18 @@ def output(path: Path, *inputs: Path) -> Path:
     Raises:
       InvalidInputError: if it is an input, or lies in one or in a run directory.
     """
+    from aljax.records import reader
+
     out = expanded(path)
-    whole = Path(os.path.realpath(out))  # where links go round in a circle, resolve() raises
-    runs = [folder for folder in (whole, *whole.parents) if (folder / "config.json").exists()]
-    runs = [
-        folder for folder in runs if (folder / "cycles.jsonl").exists() or (folder / "labels.jsonl").exists()
-    ]
-    for place in (*(Path(os.path.realpath(one)) for one in inputs), *runs):
-        if whole == place or place in whole.parents:
+    whole, *read = (
+        Path(os.path.realpath(one)) for one in (out, *inputs)
+    )  # resolve() raises at circles of links
+    for place in (whole, *whole.parents):
+        kind = "what is read" if place in read else "a run directory" if reader.is_run(place) else None
+        if kind:
             raise InvalidInputError(
-                f"--out={str(path)!r}: {'is' if whole == place else 'lies in'} {place}, which is read or "
-                "is a run directory; accepted: a place outside of it"
+                f"--out={str(path)!r}: {'is' if place == whole else 'lies in'} {place}, {kind}; "
+                "accepted: a place outside of it"
             )
     return out
 

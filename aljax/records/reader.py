@@ -9,7 +9,7 @@ from aljax import __version__
 from aljax.config import FIELDS
 from aljax.config.checks import accepts
 from aljax.errors import InvalidInputError
-from aljax.records import diagnostics, stored_config
+from aljax.records import diagnostics, journal, stored_config
 from aljax.records.files import Record, read, read_lines
 from aljax.records.lines import parsed
 from aljax.records.places import Place, place_of
@@ -39,6 +39,12 @@ class Run(NamedTuple):
     pairs: list[Record]
     galleries: dict[Place, diagnostics.Gallery]
     missing: list[str]  # a sentence for each file that could not be read
+
+
+def is_run(path: Path) -> bool:
+    """Tells whether a folder is a run directory, of a study or of people, whatever state it is in."""
+    records = ("cycles.jsonl", journal.NAME)
+    return (path / stored_config.NAME).exists() and any((path / name).exists() for name in records)
 
 
 def load(path: Path) -> Run:

@@ -4,11 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from aljax.cli import guard
+from aljax.cli import accuracy, embed, guard, report, select
 from aljax.cli.guard import guarded
 from aljax.errors import InvalidInputError, RunError
+from tests.harness import finished_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,3 +81,26 @@ def test_an_output_replaces_nothing_that_is_read(tmp_path):
             guard.output(out, *inputs)
     assert guard.output(tmp_path / "x.csv", run, photos) == tmp_path / "x.csv"
     assert guard.output(photos / "x.csv", shard) == photos / "x.csv"
+
+
+def test_commands_write_over_nothing_that_they_read(tmp_path, capsys):
+    run, other = (finished_run(tmp_path / name) for name in ("run", "other"))
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    np.save(shards / "part-0.npy", np.eye(8, dtype=np.float32))
+    np.save(tmp_path / "labeled.npy", np.eye(8, dtype=np.float32)[:1])
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    labeled = f"--labeled={tmp_path / 'labeled.npy'}"
+    for command, arguments, out in [
+        (report, [run, other], run / "cycles.jsonl"),
+        (accuracy, [run, other], other),
+        (select, [shards, "--budget=2"], shards / "part-0.npy"),
+        (select, [shards, "--budget=2", labeled], tmp_path / "labeled.npy"),
+        (embed, [shards], run / "embeddings.npz"),
+    ]:
+        assert command.main([*map(str, arguments), f"--out={out}"]) == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.startswith(f"aljax: --out='{out}': ")
+        assert said.err.count("\n") == 1
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
