@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         'model.safetensors, or your own as "path/to/file.py:function"',
     )
     parser.add_argument(
-        "--pixels", type=int, default=0, help="size that images are resized to (default: the model's own)"
+        "--pixels", type=int, help="size that images are resized to (default: the model's own)"
     )
     parser.add_argument(
         "--skip-unreadable", action="store_true", help="leaves out files that cannot be decoded"
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.workers < 0 or (given.workers and given.engine != "ray"):
         parser.error(f"--workers={given.workers}: accepted: with --engine=ray, a whole number of at least 0")
-    if given.pixels and not 16 <= given.pixels <= 4096:
+    if given.pixels is not None and not 16 <= given.pixels <= 4096:
         parser.error(f"--pixels={given.pixels}: accepted: 16 to 4096")
     if given.out.suffix != ".npz":
         parser.error(f"--out={str(given.out)!r}: accepted: the name of a file that ends in .npz")
@@ -60,7 +60,7 @@ def _embed(folder: Path, out: Path, given: Namespace) -> int:
     compilation.keep()
     devices = embed.spread()  # before the weights are loaded, which starts JAX
     begin = time.monotonic()
-    encoder = encoders.find(given.model, given.pixels)
+    encoder = encoders.find(given.model, given.pixels or 0)
     by_ray = given.engine == "ray"
     engine = (
         embed_ray.engine(given.model, encoder.pixels, given.workers)

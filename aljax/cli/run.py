@@ -106,6 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(usage(path, config))
         return 0
     check(config.to_dict())
+    if given["workdir"].value == "":
+        raise InvalidInputError("--workdir='': accepted: a folder, or no --workdir for the default")
     workdir = expanded(Path(given["workdir"].value or Path("runs") / path.stem))
     place, detect = place_of(given), bool(given["distributed"].value)
     try:

@@ -17,8 +17,9 @@ from aljax.training.step import Networks
 
 FACTOR = 2  # times the memory that there is: more is refused at once
 ACCEPTED = (
-    "accepted: a smaller config.model.width, config.ensemble or config.dataset.image_size, or in synthesis "
-    "fewer images to make (config.cycles, config.budget, config.subset_size)"
+    "accepted: a smaller config.train.batch_size, config.model.width, config.ensemble or "
+    "config.dataset.image_size, or in synthesis fewer images to make (config.cycles, config.budget, "
+    "config.subset_size)"
 )
 
 

@@ -199,6 +199,7 @@ def test_files_that_cannot_be_read(run, tmp_path, pets):
         ({"model": "broken"}, "it raised ValueError: no weights (models.py, line "),
         ({"model": "nothing"}, "its values are not finite"),
         ({"pixels": "8"}, "--pixels=8: accepted: 16 to 4096"),
+        ({"pixels": "0"}, "--pixels=0: accepted: 16 to 4096"),
     ],
     ids=lambda value: next(iter(value.values())) if isinstance(value, dict) else "",
 )

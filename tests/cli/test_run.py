@@ -96,6 +96,7 @@ def test_a_config_that_is_no_config(tmp_path, content, message):
 def test_a_workdir_that_is_no_folder(tmp_path):
     (tmp_path / "run").touch()
     assert "--workdir=" in refusal(launch(f"--workdir={tmp_path / 'run'}"))
+    assert "--workdir='': accepted: a folder" in refusal(launch("--workdir="))
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])

@@ -25,6 +25,13 @@ from aljax.data.sources.folder import complaint, walk
 from aljax.errors import InvalidInputError
 
 NAMED = 3  # files that a message names
+TAKEN = (
+    "skip",
+    "unsure",
+    "file",
+    "label",
+    "probability",
+)  # other answers, and columns of a table of predictions
 
 
 class Labels(NamedTuple):
@@ -89,14 +96,14 @@ def load_unlabeled(request: Request) -> Dataset:
 
 
 def check_names(names: Sequence[str], field: str = "config.dataset.class_names") -> None:
-    """Raises InvalidInputError if a class has the name of another, or of another answer, or no folder can."""
+    """Raises InvalidInputError if a class has the name of another or one of `TAKEN`, or no folder can have it."""
     if len(set(names)) < len(names):
         raise InvalidInputError(f"{field}={tuple(names)!r}: accepted: different names")
     for name in names:
         folder = name.isprintable() and name == name.strip() and name[:1] not in ("", ".")
-        if not folder or {*name} & {*"/\\"} or name in ("skip", "unsure"):
+        if not folder or {*name} & {*"/\\"} or name in TAKEN:
             raise InvalidInputError(
-                f"{field}: {name!r}; accepted: names that a folder can have, none of them skip or unsure"
+                f"{field}: {name!r}; accepted: names that a folder can have, none of them {', '.join(TAKEN)}"
             )
 
 
