@@ -96,7 +96,7 @@ def load_unlabeled(request: Request) -> Dataset:
 
 
 def check_names(names: Sequence[str], field: str = "config.dataset.class_names") -> None:
-    """Raises InvalidInputError if a class has the name of another or one of `TAKEN`, or no folder can have it."""
+    """Raises InvalidInputError if a class has the name of another or one of `TAKEN`, or none of a folder."""
     if len(set(names)) < len(names):
         raise InvalidInputError(f"{field}={tuple(names)!r}: accepted: different names")
     for name in names:
