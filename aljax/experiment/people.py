@@ -54,9 +54,9 @@ from aljax.records import (
     places,
     selections,
     stored_config,
+    summary,
 )
 from aljax.records.selections import Selections
-from aljax.records.summary import wilson
 from aljax.report import make, terminal
 from aljax.scenarios import pool
 from aljax.strategies import registry
@@ -119,6 +119,7 @@ def run(config: Mapping[str, Any], workdir: str | Path, oracle: Oracle | None = 
             world = World(study, dataset, judges, monitor)
             if len(lines) < config["cycles"]:
                 manifest.begin(workdir)
+                summary.remove(workdir)  # of fewer cycles
                 manifest.enter(workdir, manifest.lasting(workdir))
                 with oracle(setting_of(study)) as session:
                     run_cycles(world, lines, session)
@@ -134,6 +135,8 @@ def run_cycles(world: World, lines: Sequence[files.Record], session: Session) ->
     """Runs the cycles after those whose `lines` stand in the records, until no image is left to ask about."""
     study = world.study
     refresh = make.Refresher(study.workdir)
+    if any(line["epochs"] for line in lines) and not saved.identity(study.workdir):
+        make_model(world, len(lines))
     history = list(lines)
     progress = None
     for cycle in range(len(lines) + 1, study.config["cycles"] + 1):
@@ -195,11 +198,8 @@ def run_cycles(world: World, lines: Sequence[files.Record], session: Session) ->
 def learn_again(world: World, cycle: int) -> None:
     """Trains the model of a finished run again if labels, classes or images are not those it learned."""
     known, workdir = known_now(world), world.study.workdir
-    if saved.identity(workdir) != (identity := identity_of(world, known)):
-        logging.info("labels have changed since the last cycle: its model is trained again")
-        if (progress := trained(world, known, cycle, "-again")) is not None:
-            saved.save(world.study, progress, identity)
-            forget(workdir, "-again")
+    if saved.identity(workdir) != identity_of(world, known):
+        make_model(world, cycle)
     make.report(workdir)
     if not manifest.finished(workdir):  # it was killed while the report was made
         manifest.write(workdir)
@@ -208,6 +208,22 @@ def learn_again(world: World, cycle: int) -> None:
     there = [name for name in written if (workdir / name).exists()]
     manifest.leave(workdir, there)
     manifest.enter(workdir, there)
+
+
+def make_model(world: World, cycle: int) -> None:
+    """Trains the model of a cycle again on what is known now, and saves it."""
+    known, workdir = known_now(world), world.study.workdir
+    changed = saved.identity(workdir) != ""
+    reason = "labels have changed since the last cycle" if changed else saved.LACKING
+    logging.log(
+        logging.INFO if changed else logging.WARNING,
+        "%s: the model of cycle %d is trained again",
+        reason,
+        cycle,
+    )
+    if (progress := trained(world, known, cycle, "-again")) is not None:
+        saved.save(world.study, progress, identity_of(world, known))
+        forget(workdir, "-again")
 
 
 def planned(config: Mapping[str, Any], workdir: Path) -> list[places.Place]:
@@ -355,7 +371,7 @@ def evaluate(world: World, known: Known, progress: checkpoints.Progress | None) 
             **loop.trained_fields(progress),
             **metrics.measured(world.study.config["metrics"], log_probs, labels, world.study.class_names),
         }
-    interval = wilson(float(measured["accuracy"]), count) if count else None
+    interval = summary.wilson(float(measured["accuracy"]), count) if count else None
     return {**measured, "interval": interval, "judged": count}
 
 

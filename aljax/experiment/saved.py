@@ -21,12 +21,13 @@ from aljax.data.sources.folder import complaint
 from aljax.errors import InvalidInputError, first_line
 from aljax.experiment import inputs
 from aljax.experiment.study import Study
-from aljax.records import arrays, chosen, files, stored_config
+from aljax.records import arrays, chosen, manifest, stored_config
 from aljax.records.checkpoints import Progress
 from aljax.training import ensemble
 from aljax.training.augment import standardize
 
 NAME = "model.npz"
+LACKING = f"{NAME} is missing or damaged"
 BATCH = 64  # images in one pass
 
 
@@ -72,14 +73,15 @@ def save(study: Study, progress: Progress, identity: str) -> None:
         "std": np.asarray(study.train_set.std),
         **{f"variables/{name}": np.asarray(array) for name, array in flat.items()},
     }
-    files.write(study.workdir / NAME, arrays.packed(content))
+    manifest.replace(study.workdir, {NAME: arrays.packed(content)})
 
 
 def identity(workdir: Path) -> str:
     """Returns the digest of what the model of a run was trained on; "" without a model that can be read."""
     try:
+        manifest.check(workdir, NAME)
         return str(json.loads(arrays.unpacked(workdir / NAME)["about"].tobytes())["identity"])
-    except (ValueError, KeyError, TypeError):
+    except (InvalidInputError, ValueError, KeyError, TypeError):
         return ""
 
 
@@ -90,6 +92,7 @@ def load(workdir: str | Path) -> Model:
       InvalidInputError: if there is none yet, or it is damaged, or its encoder is not as it was.
     """
     path = Path(os.path.expanduser(workdir)) / NAME
+    manifest.check(path.parent, NAME)
     if not path.exists():
         raise InvalidInputError(f"{path}: no such file; accepted: a run that has trained on people's labels")
     try:

@@ -86,6 +86,11 @@ def _begin(workdir: Path, config: Record, environment: Record, free: Sequence[st
                 f"--workdir={workdir}: holds {foreign[0]} but no config.json; accepted: "
                 "an empty folder or a run directory"
             )
+    elif begun and manifest.exists(workdir) and not cycles.exists():
+        raise InvalidInputError(
+            f"{cycles}: missing; accepted: the file that aljax wrote, or an empty one, with which "
+            "every cycle is made again"
+        )
     elif begun:
         stored_config.check_same_config(path, stored, config, environment, free)
         if free and (now := stored_config.renewed(stored, config)) != stored:

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from absl import logging
+
 from aljax.errors import InvalidInputError
-from aljax.records import chosen, files, journal
+from aljax.records import chosen, files, journal, manifest
 from aljax.records.journal import Answer
 
 NAME = "images.csv"
@@ -31,9 +33,10 @@ def read(workdir: Path) -> list[Image]:
     """Returns the images of the last start; none before the first.
 
     Raises:
-      InvalidInputError: if the file is damaged.
+      InvalidInputError: if the file is damaged, or not as the manifest lists it.
     """
     path = workdir / NAME
+    manifest.check(workdir, NAME)
     if not path.exists():
         return []
     try:
@@ -45,9 +48,13 @@ def read(workdir: Path) -> list[Image]:
 
 def update(workdir: Path, images: Sequence[Image]) -> list[dict[str, str]]:
     """Writes the images of this start; returns how they differ from those of the last one."""
-    before = read(workdir)
+    try:
+        before = read(workdir)
+    except InvalidInputError as error:
+        logging.warning("%s; it is made again, and what has changed since the last start is unknown", error)
+        before = []
     if list(images) != before:
-        files.write(workdir / NAME, chosen.table(Image._fields, images))
+        manifest.replace(workdir, {NAME: chosen.table(Image._fields, images)})
     old, new = ({image.file: image.sha256 for image in some} for some in (before, images))
     return changes(old, new) if before else []
 

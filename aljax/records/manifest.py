@@ -38,6 +38,10 @@ FILES = (
 FOLDERS = ("selections", "chosen", "gallery", "figures", "checkpoints", "tensorboard")
 # Not listed, as they change, or as others write them.
 AFTERWARDS = ("labels.jsonl", "asked", "simulation", "embeddings.npz.parts", "wandb", "mlruns")
+CURRENT = (
+    "images.csv",
+    "model.npz",
+)  # of a run that people label: are written again at a start, or in a cycle
 LASTING = ("config.json", "left_out.csv", "embeddings.npz")  # are written before the first cycle
 OF_CYCLES = ("selections/", "chosen/", "gallery/")  # are written in each cycle, and can be made again
 OTHER = f"is not what {NAME} lists"
@@ -147,6 +151,20 @@ def put(workdir: Path, path: Path, content: bytes) -> None:
     files.write(path, content)
 
 
+def check(workdir: Path, name: str) -> None:
+    """Raises InvalidInputError if a file is listed and missing, or not as it is listed, or a link."""
+    listed = load(workdir).files.get(name) if exists(workdir) else None
+    path = workdir / name
+    there = os.path.lexists(path)
+    if listed is None or (there and _digest(path) == listed):
+        return
+    if load(workdir).files.get(name) == listed:  # else a run at work has written it again
+        problem = OTHER if there else "missing"
+        raise InvalidInputError(
+            f"{path}: {problem}; accepted: the file that aljax wrote (the command of the run makes it again)"
+        )
+
+
 def withdraw(workdir: Path) -> None:
     """Removes the manifest of a run in which nothing was done, if there is one."""
     (workdir / NAME).unlink(missing_ok=True)
@@ -198,12 +216,12 @@ def wrong(workdir: Path) -> dict[str, str]:
 
 def lasting(workdir: Path) -> list[str]:
     """Returns the names of the files that a run has written before its first cycle."""
-    return [name for name in LASTING if (workdir / name).exists()]
+    return [name for name in (*LASTING, CURRENT[0]) if (workdir / name).exists()]
 
 
 def lasts(name: str) -> bool:
-    """Tells whether a file, once written, stays as it is while its run goes on."""
-    return name in LASTING or name.startswith(OF_CYCLES)
+    """Tells whether a file is listed while its run goes on."""
+    return name in (*LASTING, *CURRENT) or name.startswith(OF_CYCLES)
 
 
 def remade(name: str, problem: str) -> bool:

@@ -9,7 +9,7 @@ from aljax import __version__
 from aljax.config import FIELDS
 from aljax.config.checks import accepts
 from aljax.errors import InvalidInputError
-from aljax.records import diagnostics, journal, stored_config
+from aljax.records import diagnostics, journal, manifest, stored_config
 from aljax.records.files import Record, read, read_lines
 from aljax.records.lines import parsed
 from aljax.records.places import Place, place_of
@@ -77,6 +77,8 @@ def load(path: Path) -> Run:
                     f"{path / 'cycles.jsonl'}:{number}: {name} is {line.get(name)!r}; accepted: a number"
                 )
     missing = []
+    if not (path / "cycles.jsonl").exists() and (path / manifest.NAME).exists():
+        raise InvalidInputError(f"{path / 'cycles.jsonl'}: missing; accepted: the file that aljax wrote")
     if not (path / "cycles.jsonl").exists():
         missing.append("cycles.jsonl: no cycle is recorded")
     done = set(map(place_of, lines))

@@ -10,6 +10,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from aljax.config import flatten
 from aljax.records.files import Record
 
 MEASURES = ("accuracy", "overlap", "C", "kappa", "jaccard", "test_loss", "train_loss")
+
+NAMES = ("summary.json", "summary.csv", "pairs.csv")
 
 PAIR_MEASURES = ("overlap", "C", "kappa", "jaccard", "spearman")
 
@@ -155,6 +158,12 @@ def contents(lines: Sequence[Record], pair_lines: Sequence[Record] = ()) -> dict
     if of_pairs:
         found["pairs.csv"] = _csv(of_pairs)
     return found
+
+
+def remove(workdir: Path) -> None:
+    """Removes the summary of a run that goes on to more cycles."""
+    for name in NAMES:
+        (workdir / name).unlink(missing_ok=True)
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> bytes:

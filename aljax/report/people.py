@@ -42,7 +42,9 @@ def load(workdir: Path) -> Labels:
 
 def has_answers(run: Run) -> bool:
     """Tells whether people label a run."""
-    return run.config.get("oracle", "dataset") != "dataset" and (run.path / inventory.NAME).exists()
+    return run.config.get("oracle", "dataset") != "dataset" and any(
+        (run.path / name).exists() for name in (inventory.NAME, journal.NAME)
+    )
 
 
 def class_names(run: Run, labels: Labels) -> list[str]:

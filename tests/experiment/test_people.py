@@ -10,11 +10,12 @@ from PIL import Image
 import aljax
 from aljax import cli
 from aljax.errors import InvalidInputError, RunError
-from aljax.experiment import embed, people, review
+from aljax.experiment import embed, export, people, review
 from aljax.oracles import Question, Session, Waiting
 from aljax.oracles import files as by_files
 from aljax.oracles.dataset import answering
 from aljax.records import files, inventory, journal, selections, verify
+from aljax.report import make
 from aljax.report import people as reported
 from tests.harness import config_of
 
@@ -395,6 +396,43 @@ def test_images_are_embedded_once(config, truth, encoder, tmp_path):
         np.mean([model.class_names[kind] == truth[file] for kind, file in zip(found, truth, strict=True)])
         > 0.8
     )
+
+
+@pytest.mark.parametrize("name", ["images.csv", "model.npz"])
+@pytest.mark.parametrize("cut", [None, 0, 0.5])
+def test_a_file_of_a_run_that_waits_is_not_missed_and_made_again(config, truth, tmp_path, caplog, name, cut):
+    run = tmp_path / "run"
+    people.run(config(cycles=1), run, answering(truth))
+    with pytest.raises(Waiting):
+        people.run(config(oracle="files"), run)
+    assert list(verify.problems(run)) == []
+    content = (run / name).read_bytes()
+    (run / name).unlink()
+    if cut is not None:
+        lines = content.splitlines(keepends=True)
+        (run / name).write_bytes(b"".join(lines[: int(cut * len(lines))]))
+    assert [line.split(": ")[0] for line in verify.problems(run)] == [str(run / name)]
+    with pytest.raises(InvalidInputError, match=name):
+        list(export.labeled(run)) if name == "images.csv" else aljax.load(run)
+    with pytest.raises(Waiting):
+        people.run(config(oracle="files"), run)
+    assert name in caplog.text
+    assert list(verify.problems(run)) == []
+    assert len(list(export.labeled(run))) == 10
+    assert aljax.load(run).class_names == CLASSES
+
+
+def test_cycles_that_are_gone_are_not_labeled_again(config, truth, tmp_path):
+    run = tmp_path / "run"
+    people.run(config(cycles=1), run, answering(truth))
+    page = (run / "report.html").read_bytes()
+    (run / "cycles.jsonl").unlink()
+    with pytest.raises(InvalidInputError, match=r"cycles\.jsonl: missing"):
+        people.run(config(), run, answering(truth))
+    with pytest.raises(InvalidInputError, match=r"cycles\.jsonl: missing"):
+        make.report(run, anew=True)
+    assert (run / "report.html").read_bytes() == page
+    assert not (run / "cycles.jsonl").exists()
 
 
 def test_damaged_embeddings_are_made_again(config, truth, encoder, tmp_path, caplog):
