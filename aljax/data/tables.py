@@ -43,8 +43,8 @@ def rows(content: bytes) -> list[Row]:
     """Returns the rows of a table; blank ones are passed over.
 
     Raises:
-      ValueError: if it is no table with the columns file and label, or a row has a label and no file, with
-        the reason.
+      ValueError: if it is no table with the columns file and label, or a row has a label and no file, or
+        more cells than there are headings, with the reason.
     """
     text = _decoded(content)
     found = list(_of_json(text) if text.lstrip().startswith("{") else _of_csv(text))
@@ -101,6 +101,8 @@ def _of_csv(text: str) -> Iterator[Row]:
     if missing := [name for name in ("file", "label") if name not in headings]:
         raise ValueError(f"has no column {missing[0]!r}")
     for line, cells in table[1:]:
+        if any(cell.strip() for cell in cells[len(headings) :]):
+            raise ValueError(f"line {line}: has {len(cells)} cells, and the headings are {len(headings)}")
         yield _row(line, dict(zip(reversed(headings), reversed(_filled(cells, len(headings))), strict=True)))
 
 

@@ -132,7 +132,7 @@ def test_an_array_with_a_csv_beside_it(tmp_path):
     rows = [f"{row},{split}" for row, split in zip(rows, SPLIT, strict=True)]
     path.with_suffix(".csv").write_text("\n".join(["file,label,split", *rows]))
     np.testing.assert_array_equal(load(path).test.images, FEATURES[6:])
-    path.with_suffix(".csv").write_text("\n".join(["file,label", *rows[1:]]))
+    path.with_suffix(".csv").write_text("\n".join(["file,label,split", *rows[1:]]))
     assert "labels have shape (9,); accepted: (10,)" in refused(path)
     path.with_suffix(".csv").write_text("name,label\na,b\n")
     assert "has no column 'file'; accepted: a CSV of file,label[,split]" in refused(path)
