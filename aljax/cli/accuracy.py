@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from aljax.cli.guard import Parser, expanded, guarded, output
+from aljax.cli.guard import Parser, distinct, guarded, output
 
 DESCRIPTION = (
     "Compares the accuracies of runs that label by different strategies on the same seeds, at equal labels: "
@@ -19,8 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run_dir", type=Path, nargs="+", help="a run directory; the first is the baseline")
     parser.add_argument("--out", type=Path, help="a folder for accuracy.json, the curves and the ranks")
     given = parser.parse_args(arguments)
-    runs = [expanded(path) for path in given.run_dir]
-    out = None if given.out is None else output(given.out, *runs)
+    runs = distinct(given.run_dir)
+    out = None if given.out is None else output(given.out, *runs, folder=True)
     from aljax.records import reader
     from aljax.report import accuracy, standings
 

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from aljax.experiment import export
 
     workdir = expanded(given.run_dir)
-    out = output(given.out, workdir, export.data_dir(workdir))
+    out = output(given.out, workdir, export.data_dir(workdir), folder=given.to == "imagefolder")
     count = export.FORMS[given.to](workdir, out)
     print(f"{given.out}: {count:,} labeled images")
     return 0

@@ -67,15 +67,17 @@ def guarded(main: Main) -> Main:
     return run
 
 
-def output(path: Path, *inputs: Path) -> Path:
+def output(path: Path, *inputs: Path, folder: bool = False) -> Path:
     """Returns the path that `--out` names, `~` expanded, unless what is written there replaces what is read.
 
     Args:
       path: as the user gave it.
       inputs: the files and folders that the command reads.
+      folder: whether files are written into it, and not it.
 
     Raises:
-      InvalidInputError: if it is an input, or lies in one or in a run directory.
+      InvalidInputError: if it is an input, or lies in one or in a run directory, or is no place for what is
+        written.
     """
     from aljax.records import reader
 
@@ -90,7 +92,22 @@ def output(path: Path, *inputs: Path) -> Path:
                 f"--out={str(path)!r}: {'is' if place == whole else 'lies in'} {place}, {kind}; "
                 "accepted: a place outside of it"
             )
+    above = next((place for place in (out, *out.parents) if os.path.lexists(place)), out)
+    if above.exists() and above.is_dir() != (folder or above != out):
+        kind = "a folder" if above.is_dir() else "no folder"
+        accepted = "a folder" if folder else "a file"
+        raise InvalidInputError(f"--out={str(path)!r}: {above} is {kind}; accepted: {accepted}")
     return out
+
+
+def distinct(paths: Sequence[Path]) -> list[Path]:
+    """Returns run directories with `~` expanded; raises InvalidInputError if one is given twice."""
+    runs = [expanded(path) for path in paths]
+    real = [os.path.realpath(run) for run in runs]
+    for at, place in enumerate(real):
+        if place in real[:at]:
+            raise InvalidInputError(f"{runs[at]}: is given twice; accepted: different run directories")
+    return runs
 
 
 def expanded(path: Path) -> Path:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from aljax.cli.guard import Parser, expanded, guarded, output
+from aljax.cli.guard import Parser, distinct, guarded, output
 
 DESCRIPTION = "Makes the report of a run, or lays several side by side on one page."
 STATUS = "Exit status: 0 done, 1 a file could not be written, 2 a folder is no run directory."
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--out", type=Path, help="the page of several runs (default: comparison.html, in this folder)"
     )
     given = parser.parse_args(arguments)
-    runs = [expanded(path) for path in given.run_dir]
+    runs = distinct(given.run_dir)
     from aljax.report import make, terminal
 
     if len(runs) == 1 and given.out is None:

@@ -83,6 +83,31 @@ def test_an_output_replaces_nothing_that_is_read(tmp_path):
     assert guard.output(photos / "x.csv", shard) == photos / "x.csv"
 
 
+def test_an_output_is_a_file_or_a_folder_as_it_is_meant(tmp_path):
+    (tmp_path / "file").touch()
+    for out, folder, problem in [
+        (tmp_path, False, "is a folder; accepted: a file"),
+        (tmp_path / "file", True, "is no folder; accepted: a folder"),
+        (tmp_path / "file" / "x.csv", False, "is no folder; accepted: a file"),
+        (tmp_path / "file" / "x", True, "is no folder; accepted: a folder"),
+    ]:
+        with pytest.raises(InvalidInputError, match=f"^--out='{out}': .*{problem}$"):
+            guard.output(out, folder=folder)
+    assert guard.output(tmp_path / "file") == tmp_path / "file"
+    assert guard.output(tmp_path, folder=True) == tmp_path
+    assert guard.output(tmp_path / "new" / "x", folder=True) == tmp_path / "new" / "x"
+
+
+def test_a_run_given_twice_is_no_comparison(tmp_path, capsys):
+    run = finished_run(tmp_path / "run")
+    for command in (report, accuracy):
+        assert command.main([str(run), f"{run.parent}/./run", f"--out={tmp_path / 'out'}"]) == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err == f"aljax: {run}: is given twice; accepted: different run directories\n"
+    assert not (tmp_path / "out").exists()
+
+
 def test_commands_write_over_nothing_that_they_read(tmp_path, capsys):
     run, other = (finished_run(tmp_path / name) for name in ("run", "other"))
     shards = tmp_path / "shards"
