@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 METRICS = ("balanced_accuracy", "nll", "ece", "per_class_accuracy")  # the names of aljax/metrics.py
+LARGEST = 3.4e38  # of numbers, which become float32
 MOST = 2**31 - 1  # of whole numbers, which become int32 on a device
 
 
@@ -31,12 +32,13 @@ def whole(default: int, help: str, low: int = 0, high: int = MOST) -> Field:
 
 
 def real(default: float, help: str, low: float = 0, high: float = math.inf, above: bool = False) -> Field:
-    """Describes a finite number of at least `low` (or above it) and at most `high`."""
-    words = f"a number {'above' if above else 'of at least'} {low:g}"
+    """Describes a number that float32 holds, of at least `low` (or above it) and at most `high`."""
+    kind = "number" if high < math.inf else "finite float32"
+    words = f"a {kind} {'above' if above else 'of at least'} {low:g}"
     words += f" and at most {high:g}" if high < math.inf else ""
 
     def accepts(value: float) -> bool:
-        return math.isfinite(value) and (low < value if above else low <= value) and value <= high
+        return abs(value) <= LARGEST and (low < value if above else low <= value) and value <= high
 
     return Field(float(default), help, accepts, words)
 

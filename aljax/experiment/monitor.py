@@ -69,7 +69,7 @@ class Monitor:
         if bad_step := int(metrics.bad_step):
             raise NonFiniteError(
                 f"trial {trial}{part}, cycle {cycle}, epoch {epoch}, step {bad_step}: "
-                "the loss or a weight is not finite"
+                "the loss or a weight is not finite (as where config.train.learning_rate is too large)"
             )
         self.listener(epoch / epochs)
         self._bar.update(

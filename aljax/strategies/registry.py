@@ -204,8 +204,8 @@ def select(name: str, key: jax.Array, view: View, budget: int) -> Selection:
     try:
         with _contained() if own else contextlib.nullcontext():
             answer = strategy(key, view, budget)
-    except RunError:
-        raise
+    except RunError as error:
+        raise RunError(f"strategy {name!r}: {error}") from error
     except expected as error:
         raise RunError(f"strategy {name!r} raised {registry.complaint(error)}") from error
     if any(isinstance(output, jax.Array) and output.is_deleted() for output in view):

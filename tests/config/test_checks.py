@@ -61,8 +61,11 @@ REFUSALS = [
     ({"train__milestones": (0.5, 10)}, "config.train.milestones=(0.5, 10): accepted: rising shares"),
     ({"train__milestones": ("a",)}, "config.train.milestones=('a',): accepted: rising shares"),
     ({"train__detach_epoch": 41}, "config.train.detach_epoch=41: accepted: at most config.train.epochs=40"),
-    ({"train__learning_rate": 0.0}, "config.train.learning_rate=0.0: accepted: a number above 0"),
-    ({"train__learning_rate": float("nan")}, "config.train.learning_rate=nan: accepted: a number above 0"),
+    ({"train__learning_rate": 0.0}, "config.train.learning_rate=0.0: accepted: a finite float32 above 0"),
+    (
+        {"train__learning_rate": float("nan")},
+        "config.train.learning_rate=nan: accepted: a finite float32 above 0",
+    ),
     ({"train__decay": 1.5}, "config.train.decay=1.5: accepted: a number above 0 and at most 1"),
     ({"train__pad": 8}, "config.train.pad=8: accepted: less than config.dataset.image_size=8"),
     ({"scenario": "streams"}, "config.scenario='streams': accepted: one of pool, stream, synthesis"),
@@ -87,7 +90,7 @@ REFUSALS = [
     ({"stream__window": 0}, "config.stream.window=0: accepted: a whole number of at least 1"),
     ({"synthesis__degrees": -1.0}, "config.synthesis.degrees=-1.0: accepted: a number of at least 0 and at"),
     ({"synthesis__degrees": 181.0}, "config.synthesis.degrees=181.0: accepted: a number of at least 0 and"),
-    ({"synthesis__shift": -0.5}, "config.synthesis.shift=-0.5: accepted: a number of at least 0"),
+    ({"synthesis__shift": -0.5}, "config.synthesis.shift=-0.5: accepted: a finite float32 of at least 0"),
     (
         {"scenario": "synthesis", "synthesis__shift": 8.0},
         "config.synthesis.shift=8.0: accepted: less than config.dataset.image_size=8",

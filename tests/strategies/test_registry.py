@@ -195,7 +195,7 @@ def test_what_a_strategy_needs_and_does_not_get_is_named(name):
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_scores_that_are_not_finite_are_refused(bad):
-    with pytest.raises(RunError, match="1 of 4 scores are not finite"):
+    with pytest.raises(RunError, match=r"^strategy 'learning_loss': 1 of 4 scores are not finite"):
         select("learning_loss", KEY, view(predicted_loss=rows(0, bad, 1, 2)), 2)
 
 
