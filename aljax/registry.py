@@ -61,8 +61,13 @@ def meant(name: str, known: Iterable[str], parameters: tuple[str, ...] = ()) -> 
     if parameters and name.endswith(".py") and (path := Path(os.path.expanduser(name))).is_file():
         functions = _functions_of(path)
         return f"did you mean {f'{name}:{functions[0]}'!r}?; " if functions else ""
-    close = difflib.get_close_matches(name.lower(), list(known), n=1)
-    return f"did you mean {close[0]!r}?; " if close else ""
+    found = close(name, known)
+    return f"did you mean {found!r}?; " if found else ""
+
+
+def close(name: str, known: Iterable[str]) -> str:
+    """Returns the known name that is nearest to another; "" if none is near."""
+    return next(iter(difflib.get_close_matches(name.lower(), list(known), n=1)), "")
 
 
 @functools.cache
@@ -175,6 +180,8 @@ def _from_file(path: Path) -> ModuleType:
 
 
 def _from_name(name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ValueError(f"there is no module {name}")
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -30,14 +30,18 @@ def find(given: str) -> Path:
       InvalidInputError: if there is none.
     """
     path = Path(os.path.expanduser(given))
-    if path.is_file():
+    if path.is_file() and path.suffix == ".py":
         return path
     if path.parent == Path("configs") and path.suffix == ".py" and path.stem in names():
         return FOLDER / path.name
     known = [f"configs/{name}.py" for name in names()]
-    meant = registry.meant(f"configs/{path.stem}.py", known)
+    close = registry.close(path.stem, names())
+    meant = f"did you mean 'configs/{close}.py'?; " if close else ""
+    problem = "is a folder" if given and path.is_dir() else "no such file"
+    if path.is_file():
+        problem = "is no file of Python"
     raise InvalidInputError(
-        f"--config={given}: no such file; {meant}accepted: a Python file with get_config(), such as "
+        f"--config={given}: {problem}; {meant}accepted: a Python file with get_config(), such as "
         + ", ".join(known)
     )
 
@@ -49,7 +53,12 @@ def load(path: Path) -> ConfigDict:
       InvalidInputError: if the file raises, or has no get_config() that returns a ConfigDict.
     """
     try:
-        config = registry.run_file(path).get_config()
+        module = registry.run_file(path)
+        if not hasattr(module, "get_config"):
+            raise InvalidInputError(
+                f"--config={path}: has no get_config(); accepted: a Python file with get_config()"
+            )
+        config = module.get_config()
         if not isinstance(config, ConfigDict):
             raise TypeError(f"get_config() returns a {type(config).__name__}, not a ConfigDict")
     except InvalidInputError:

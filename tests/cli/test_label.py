@@ -10,7 +10,11 @@ from aljax import cli
     ("flags", "problem"),
     [
         (["--classes=cat"], "--classes=cat: accepted: at least two names"),
-        (["--classes=cat, cat"], r"--classes=\('cat', 'cat'\): accepted: different names"),
+        (
+            ["--classes=cat, cat"],
+            r"--classes=\('cat', 'cat'\): accepted: names that differ in more than capital letters",
+        ),
+        (["--classes=a,A"], r"--classes=\('a', 'A'\): accepted: names that differ in more than capital"),
         (["--classes=cat,a/b"], "--classes: 'a/b'; accepted: names that a folder can have"),
         (["--classes=cat,unsure"], "--classes: 'unsure'; accepted"),
         (["--classes=cat,dog", "--oracle=pagee"], "--oracle='pagee': did you mean 'page'"),

@@ -55,6 +55,21 @@ CASES = {
     ),
     "no such config": (["--config=configs/none.py"], "--config=configs/none.py: no such file"),
     "a config's name alone": (["--config=cifar10"], "did you mean 'configs/cifar10.py'?"),
+    "a folder": (["--config=configs"], "--config=configs: is a folder; accepted: a Python file"),
+    "no Python": (
+        ["--config=README.md"],
+        "--config=README.md: is no file of Python; accepted: a Python file",
+    ),
+    "a misspelled config": (["--config=configs/digts.py"], "no such file; did you mean 'configs/digits.py'?"),
+    "a name near none": (["--config=nope.py"], "--config=nope.py: no such file; accepted: a Python file"),
+    "too large a number": (
+        ["--config.train.learning_rate=1e300"],
+        "config.train.learning_rate=1e+300: accepted: a finite float32 above 0",
+    ),
+    "a module that none can be": (
+        ["--config.uncertainty=mine.py:closest:x"],
+        "config.uncertainty='mine.py:closest:x': there is no module mine.py:closest; accepted: one of",
+    ),
     "a config without its flag": (["configs/cifar10.py"], "did you mean --config=configs/cifar10.py?"),
     "unknown flag": (["--wrokdir=x"], "--wrokdir=x: unknown flag; did you mean '--workdir'?"),
     "argument": (["digits"], "digits: not a flag"),
@@ -84,7 +99,12 @@ def test_refusals(case, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("1 / 0", "division by zero"), ("x = (", "was never closed"), ("x = 1", "get_config")],
+    [
+        ("1 / 0", "division by zero"),
+        ("x = (", "was never closed"),
+        ("x = 1", "has no get_config()"),
+        ("", "has no get"),
+    ],
 )
 def test_a_config_that_is_no_config(tmp_path, content, message):
     (tmp_path / "mine.py").write_text(content)

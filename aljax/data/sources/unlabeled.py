@@ -96,9 +96,11 @@ def load_unlabeled(request: Request) -> Dataset:
 
 
 def check_names(names: Sequence[str], field: str = "config.dataset.class_names") -> None:
-    """Raises InvalidInputError if a class has the name of another or one of `TAKEN`, or none of a folder."""
-    if len(set(names)) < len(names):
-        raise InvalidInputError(f"{field}={tuple(names)!r}: accepted: different names")
+    """Raises InvalidInputError if a name is another's but for capitals, one of `TAKEN` or no folder's."""
+    if len({name.casefold() for name in names}) < len(names):
+        raise InvalidInputError(
+            f"{field}={tuple(names)!r}: accepted: names that differ in more than capital letters"
+        )
     for name in names:
         folder = name.isprintable() and name == name.strip() and name[:1] not in ("", ".")
         if not folder or {*name} & {*"/\\"} or name in TAKEN:
