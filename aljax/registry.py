@@ -13,6 +13,7 @@ import inspect
 import itertools
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -22,7 +23,9 @@ from typing import Any, TypeVar
 from aljax.errors import InvalidInputError
 
 Entry = TypeVar("Entry")
+HERE = Path(__file__).parent  # aljax itself
 INSTALLED = {"site-packages", "dist-packages"}  # folders of installed packages
+PYTHON = Path(sysconfig.get_path("stdlib"))
 
 
 def find(
@@ -142,10 +145,18 @@ def _imported(content: bytes, place: Path, folder: Path) -> set[Path]:
 
 
 def complaint(error: BaseException) -> str:
-    """Describes in one line what a user's code raised, and where."""
+    """Describes in one line what a user's code raised, and where in that code."""
     frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return " ".join(f"{type(error).__name__}: {error}".split()) + where
+    beyond = [frame for frame in frames if not Path(frame.filename).is_relative_to(HERE)]
+    own = [frame for frame in beyond if not _of_a_library(frame.filename)]
+    where = [f" ({Path(frame.filename).name}, line {frame.lineno})" for frame in own or beyond]
+    return " ".join(f"{type(error).__name__}: {error}".split()) + "".join(where[-1:])
+
+
+def _of_a_library(name: str) -> bool:
+    """Whether a file is Python's own or of an installed package."""
+    path = Path(name)
+    return name[:1] == "<" or bool(INSTALLED & set(path.parts)) or path.is_relative_to(PYTHON)
 
 
 def run_file(path: Path) -> ModuleType:

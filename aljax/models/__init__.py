@@ -80,7 +80,12 @@ def build(num_classes: int, config: Mapping[str, Any], image_shape: tuple[int, .
 
     try:
         network = builder(num_classes, config)
-        logits, stages = outputs()
+        if not isinstance(network, nn.Module):
+            raise TypeError(f"{network!r} is no flax.linen.Module")
+        answer = outputs()
+        if not isinstance(answer, tuple | list) or len(answer) != 2:
+            raise TypeError(f"a call returns {answer!r}, and not a pair")
+        logits, stages = answer
         shapes = logits.shape, [stage.shape for stage in stages]
     except Exception as error:  # a user's own may raise anything
         raise InvalidInputError(f"{field}: it raised {registry.complaint(error)}; {accepted}") from error

@@ -35,6 +35,14 @@ def one_more(num_classes, config):
 def none(num_classes, config):
     return None
 
+class Empty(nn.Module):
+    @nn.compact
+    def __call__(self, images, train):
+        return None
+
+def nothing(num_classes, config):
+    return Empty()
+
 class Noisy(nn.Module):
     @nn.compact
     def __call__(self, images, train):
@@ -71,6 +79,14 @@ def flat(num_classes, config):
 
 def counting(num_classes, config):
     return Counting()
+
+class Narrow(nn.Module):
+    @nn.compact
+    def __call__(self, images, train):
+        return nn.Conv(5, (3, 3), padding="NONE")(images), (images,)
+
+def narrow(num_classes, config):
+    return Narrow()
 """
 
 
@@ -104,7 +120,9 @@ def test_a_user_s_own_network_keeps_the_contract_or_is_refused_in_one_line(tmp_p
             "one_more",
             r"its outputs for 2 images have shapes \(\(2, 6\), \[\(2, 192\)\]\); accepted",
         ),
-        ("none", "it raised AttributeError"),
+        ("none", "it raised TypeError: None is no flax.linen.Module; accepted"),
+        ("nothing", "it raised TypeError: a call returns None, and not a pair; accepted"),
+        ("narrow", r"it raised .*\(own.py, line 69\); accepted"),
         ("flat", r"its outputs for 2 images have shapes \(\(2, 5\), \[\(2,\)\]\); accepted"),
         ("counting", "it raised .*counts"),
         ("claiming", "says meet_in_batch_norm=True and has flax's BatchNorm and Dropout; accepted"),
