@@ -75,7 +75,8 @@ def _begin(workdir: Path, config: Record, environment: Record, free: Sequence[st
     """Writes the config, or compares it with the stored one; removes the remains of a killed process."""
     path = workdir / "config.json"
     cycles = workdir / "cycles.jsonl"
-    begun = any(workdir.glob("selections/*/*")) or (cycles.exists() and cycles.stat().st_size > 0)
+    recorded = cycles.exists() and cycles.stat().st_size > 0
+    begun = any(workdir.glob("selections/*/*")) or recorded
     stored = stored_config.load(path) if path.exists() else None
     if stored is None:
         foreign = sorted(
@@ -105,6 +106,8 @@ def _begin(workdir: Path, config: Record, environment: Record, free: Sequence[st
     unused = set() if config.get("compare") else {"pairs.jsonl"}
     for name in ("cycles.jsonl", *SIDE_FILES, DIAGNOSTICS):
         if name not in unused and not (workdir / name).exists():
+            if recorded:
+                logging.warning("%s: missing; its lines of the cycles so far are lost", workdir / name)
             write(workdir / name, b"")
 
 

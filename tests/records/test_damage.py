@@ -232,6 +232,18 @@ def test_seconds_and_selections_that_are_lost_are_named(run):
     assert "selections/trial-04/cycle-01.npz: damaged" in problems
 
 
+def test_the_command_names_what_it_made(run, capsys, monkeypatch):
+    monkeypatch.setattr("aljax.report.make.report", lambda path, anew: report(path))
+    for name in ("report.html", "pairs.jsonl"):
+        cut(run / name)
+    assert command.main([str(run)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == f"{run}: nothing is wrong with it"
+    assert set(said[:-1]) == {
+        f"{run / name}: made again" for name in ("pairs.csv", "pairs.jsonl", "report.html")
+    }
+
+
 def test_the_command_ends_with_the_status(run, tmp_path, capsys):
     assert command.main([str(tmp_path / "none")]) == 2
     assert "none: no config.json; accepted: a run directory" in capsys.readouterr().err

@@ -245,6 +245,17 @@ def begin(workdir):
     files.write(workdir / "selections" / "trial-00" / "cycle-01.npz", b"")
 
 
+def test_a_side_file_that_is_gone_is_begun_again_and_named(tmp_path, caplog):
+    begin(tmp_path)
+    files.append(tmp_path / "cycles.jsonl", {"trial": 0, "cycle": 1})
+    (tmp_path / "timings.jsonl").unlink()
+    opened(tmp_path)
+    assert (tmp_path / "timings.jsonl").read_bytes() == b""
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'timings.jsonl'}: missing; its lines of the cycles so far are lost"
+    ]
+
+
 def test_a_config_under_which_nothing_was_done_may_be_corrected(tmp_path):
     opened(tmp_path)
     opened(tmp_path, {**CONFIG, "seed": 1})
