@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from aljax.report import accuracy, standings
 
     found = accuracy.aligned([reader.load(run) for run in runs])
-    standings.show(found)
     if out is not None:
         standings.write(found, out)
+    standings.show(found)
     return 0

@@ -98,6 +98,7 @@ def _array(path: Path | None, option: str) -> "np.ndarray | None":
             raise ValueError(f"holds {array.dtype}")
         return array
     except (OSError, ValueError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise InvalidInputError(
-            f"{option}={str(path)!r}: {error}; accepted: a .npy file of numbers"
+            f"{option}={str(path)!r}: {reason}; accepted: a .npy file of numbers"
         ) from error

@@ -32,17 +32,17 @@ class Archive(NamedTuple):
     class_names: np.ndarray | None = None  # [K]
 
 
-def read(path: Path) -> Archive:
+def read(given: str | Path) -> Archive:
     """Reads a file of embeddings.
 
     Raises:
       InvalidInputError: if there is no such file, if its format is not one of `READERS` or needs a package
         that is not installed, or if it is damaged, holds pickled objects or no features.
     """
-    known = ", ".join(READERS)
+    path, known = Path(given), ", ".join(READERS)
     if not path.is_file():
         raise InvalidInputError(
-            f"config.dataset.data_dir={str(path)!r}: accepted: a file that exists, one of {known}"
+            f"config.dataset.data_dir={str(given)!r}: accepted: a file that exists, one of {known}"
         )
     reader = READERS.get(path.suffix.lower())
     if reader is None:

@@ -41,7 +41,7 @@ def load_embeddings(request: Request) -> Dataset:
             "images that no model trains on"
         )
     path = Path(request.data_dir)
-    archive = archives.read(path)
+    archive = archives.read(request.data_dir)
     features = _features(archive.features, path)
     for name, rows in archive._asdict().items():
         if name not in ("features", "class_names") and rows is not None and rows.shape != (len(features),):
