@@ -5,7 +5,7 @@ part of each candidate's gain is computed anew, so that a batch reads the simila
 and then those to an image as often as it finds a nearer one: five times or so without labels, seldom with
 many. They are kept up to `MOST_KEPT` bytes, and else computed from the features whenever they are read.
 
-Shapes: M candidates, L the most images ever labeled, D features, B the budget.
+Shapes: M candidates, W of them that count, L the most images ever labeled, D features, B the budget.
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ from aljax.strategies.base import NO_SCORES, Selection, View, features_of, needs
 
 RADIUS = 1.0  # of the kernel, on features of length 1; the authors' choice for all data sets
 AT_ONCE, FEW_AT_ONCE = 512, 16  # images whose similarities to all are computed in one product
-MOST_KEPT = 2**29  # bytes of similarities of all pairs: of 11,585 candidates
+MOST_KEPT = 2**29  # bytes of similarities of all pairs: of 11,585 candidates that all count
 
 
 class Herd(NamedTuple):
@@ -28,8 +28,8 @@ class Herd(NamedTuple):
 
     gain: jax.Array  # of each candidate's coverage, [M]
     rounding: jax.Array  # what the sums in `gain` have lost, [M]
-    counted: jax.Array  # the coverage of each image that `gain` takes into account; inf: none yet, [M]
-    covered: jax.Array  # its coverage now, [M]
+    counted: jax.Array  # the coverage of each image that `gain` takes into account; inf: none yet, [W]
+    covered: jax.Array  # its coverage now, [W]
     free: jax.Array  # whether it may be taken, [M] bool
     chosen: jax.Array  # positions in the order in which they were taken, and room, [M] int32
     gains: jax.Array  # of those, [M]
@@ -54,6 +54,7 @@ def herded(
     weights: np.ndarray,
     radius: float,
     budget: int,
+    counting: np.ndarray | None = None,
 ) -> Selection:
     """Takes, B times, the candidate of the greatest gain in weighted coverage; ties are drawn from the key.
 
@@ -68,6 +69,7 @@ def herded(
       weights: w, not negative, [M].
       radius: r, above 0.
       budget: from 1 to M.
+      counting: positions of the candidates that the sum is of, [W]; None: all.
 
     Returns:
       The selection; its note counts what was taken without any gain.
@@ -77,12 +79,15 @@ def herded(
     points, centers = (
         jnp.asarray((rows - origin) / radius, jnp.float32) for rows in (candidates[order], labeled)
     )
-    covered = jnp.zeros(len(points))
+    place = np.arange(len(points)) if counting is None else np.argsort(order)[counting]
+    images = points if counting is None else points[place]
+    covered = jnp.zeros(len(images))
     for start in range(0, len(centers), AT_ONCE):
         block = np.minimum(np.arange(start, start + AT_ONCE), len(centers) - 1)
-        covered = _covered(points, centers[block], covered)
-    keep = 4 * len(points) ** 2 <= MOST_KEPT
-    chosen, gains = _herd(points, covered, jnp.asarray(weights[order]), np.int32(budget), keep=keep)
+        covered = _covered(images, centers[block], covered)
+    keep = 4 * len(images) * len(points) <= MOST_KEPT
+    weights = jnp.asarray(weights[order[place]])
+    chosen, gains = _herd(points, images, jnp.asarray(place), covered, weights, np.int32(budget), keep=keep)
     chosen, gains = np.asarray(chosen)[:budget], np.asarray(gains)[:budget]
     vain = int(np.sum(gains <= 0))
     note = f"{vain} of {budget} images were drawn among those that cover nothing new" if vain else ""
@@ -102,24 +107,36 @@ def _covered(points, centers, covered):
 
 
 @partial(jax.jit, static_argnames="keep")
-def _herd(points, covered, weights, budget, *, keep):
-    """Takes the candidates, with their gains, the first B of [M], where the points are `covered` [M]."""
-    size = len(points)
+def _herd(points, images, place, covered, weights, budget, *, keep):
+    """Takes the candidates, with their gains, the first B of [M].
+
+    The images [W, D] are those of the points [M, D] at `place` [W], and `covered` [W].
+    """
+    size, count_of_images = len(points), len(images)
     row = jnp.arange(size)
 
     def computed(index):
-        return jnp.where(index[:, None] == row, 1, _similarities(points[index], points))
+        """Computes the similarities of images to all candidates, [C, M]."""
+        return jnp.where(place[index][:, None] == row, 1, _similarities(images[index], points))
 
     if keep:
-        blocks = jnp.minimum(jnp.arange(-(-size // AT_ONCE) * AT_ONCE), size - 1).reshape(-1, AT_ONCE)
+        most = -(-count_of_images // AT_ONCE) * AT_ONCE
+        blocks = jnp.minimum(jnp.arange(most), count_of_images - 1).reshape(-1, AT_ONCE)
         kept = jax.lax.map(computed, blocks).reshape(-1, size)
 
     def similarities_of(index):
         return kept[index] if keep else computed(index)
 
+    def similarities_to(candidate):
+        """Returns those of all images to one candidate, [W]."""
+        if keep and count_of_images == size:
+            return kept[candidate]
+        return jnp.where(place == candidate, 1, _similarities(points[candidate][None], images)[0])
+
     def counted(width, state):
         """Counts the coverage of up to `width` images that the gains do not take into account yet."""
-        (index,) = jnp.nonzero(state.counted != state.covered, size=width, fill_value=size)
+        stale = state.counted != state.covered
+        (index,) = jnp.nonzero(stale, size=width, fill_value=count_of_images)
         values = similarities_of(index)
         fetch = partial(jnp.take, indices=index, mode="fill")
         before, now = fetch(state.counted, fill_value=jnp.inf), fetch(state.covered, fill_value=jnp.inf)
@@ -143,7 +160,7 @@ def _herd(points, covered, weights, budget, *, keep):
     def take(i, state):
         state = jax.lax.while_loop(lambda state: missing(state) > 0, count, state)
         best = argmax(jnp.where(state.free, state.gain, -jnp.inf))
-        covered = jnp.maximum(state.covered, similarities_of(best[None])[0])
+        covered = jnp.maximum(state.covered, similarities_to(best))
         return state._replace(
             covered=covered,
             free=state.free.at[best].set(False),
@@ -152,7 +169,7 @@ def _herd(points, covered, weights, budget, *, keep):
         )
 
     zeros = jnp.zeros(size)
-    nothing = jnp.full(size, jnp.inf)
+    nothing = jnp.full(count_of_images, jnp.inf)
     start = Herd(
         gain=zeros,
         rounding=zeros,

@@ -79,6 +79,21 @@ def test_as_by_brute_force_over_many_blocks_with_nothing_kept(monkeypatch):
     assert_greedy(chosen, candidates, labeled, weights, 0.5)
 
 
+@pytest.mark.parametrize("kept", [0, maxherding.MOST_KEPT])
+def test_candidates_that_do_not_count_are_taken_and_not_covered(kept, monkeypatch):
+    for name, value in {"AT_ONCE": 16, "FEW_AT_ONCE": 3, "MOST_KEPT": kept}.items():
+        monkeypatch.setattr(maxherding, name, value)
+    rng = np.random.default_rng(2)
+    candidates, labeled = on_the_sphere(rng, 91), on_the_sphere(rng, 7)
+    counting = np.sort(rng.choice(91, 38, replace=False))
+    weights = np.zeros(91, np.float32)
+    weights[counting] = rng.uniform(0.5, 1, 38)
+    chosen = herded(KEY, candidates, labeled, weights, 0.5, 40, counting).chosen
+    assert len(set(chosen)) == 40
+    assert not set(chosen) <= set(counting)
+    assert_greedy(chosen, candidates, labeled, weights, 0.5)
+
+
 def test_scikit_activeml_takes_the_same():
     pytest.importorskip("skactiveml", reason="compares with scikit-activeml, of the bench extra")
     from skactiveml.pool import MaxHerding

@@ -12,7 +12,7 @@ from aljax.data import shards
 from aljax.kcenter import k_center_greedy
 from aljax.strategies import sharded
 from aljax.strategies.base import of_unit_length
-from aljax.strategies.maxherding import herded
+from aljax.strategies.maxherding import _herd, herded
 from aljax.strategies.probcover import coverage
 
 
@@ -110,6 +110,16 @@ def test_maxherding_in_rounds_against_one_block_of_all(tmp_path):
     assert found.rounds >= 1
     assert found.reached == pytest.approx(mean_similarity(unit / 0.5, unit[found.chosen] / 0.5), rel=1e-4)
     assert found.reached > 0.93 * mean_similarity(unit / 0.5, unit[whole] / 0.5)
+
+
+def test_rounds_with_judges_compile_once_for_all_blocks(tmp_path):
+    files = stored(tmp_path, normal(6_000, 5))
+    before = _herd._cache_size()
+    found = sharded.maxherding(jax.random.key(0), files, 50, radius=0.5, block=250)
+    assert found.rounds == 2
+    # whole blocks, blocks with judges, the last of these, and the last round
+    assert _herd._cache_size() - before <= 4
+    assert len(set(found.chosen.tolist())) == 50
 
 
 def test_probcover_in_rounds_against_one_block_of_all(tmp_path):
