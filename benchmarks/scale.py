@@ -229,7 +229,8 @@ def select(method: str, points: int, more: int, folder: Path) -> dict[str, Any]:
         name: None if np.isnan(value) else float(value)
         for name, value in (("reached", batch.reached), ("bound", batch.bound))
     }
-    counts = {"rounds": batch.rounds, "among": batch.among, "budget": budget, "more": more}
+    stay = more if method == "k-center" else None
+    counts = {"rounds": batch.rounds, "among": batch.among, "budget": budget, "more": stay}
     return {
         "seconds": seconds,
         "cpu_seconds": worked,

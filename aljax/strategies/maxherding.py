@@ -86,9 +86,9 @@ def herded(
         block = np.minimum(np.arange(start, start + AT_ONCE), len(centers) - 1)
         covered = _covered(images, centers[block], covered)
     keep = 4 * len(images) * len(points) <= MOST_KEPT
-    weights = jnp.asarray(weights[order[place]])
-    chosen, gains = _herd(points, images, jnp.asarray(place), covered, weights, np.int32(budget), keep=keep)
-    chosen, gains = np.asarray(chosen)[:budget], np.asarray(gains)[:budget]
+    worth = jnp.asarray(weights[order[place]])
+    found = _herd(points, images, jnp.asarray(place), covered, worth, np.int32(budget), keep=keep)
+    chosen, gains = (np.asarray(one)[:budget] for one in found)
     vain = int(np.sum(gains <= 0))
     note = f"{vain} of {budget} images were drawn among those that cover nothing new" if vain else ""
     return Selection(order[chosen], NO_SCORES, note)
