@@ -93,6 +93,35 @@ def test_a_choice_is_of_points_that_are_left(draw):
     assert (some >= 9).all()
 
 
+def test_the_oracle_takes_the_point_that_helps_most_and_trains_as_it_tried(monkeypatch):
+    seen = []
+
+    def best_of(candidates, scores, found):
+        taken = chosen(candidates, scores, found)
+        seen.append((candidates, scores, found["accuracy"], taken))
+        return taken
+
+    chosen = cdalbench.best_of
+    monkeypatch.setattr(cdalbench, "best_of", best_of)
+    accuracies = cdalbench.curves(SMALL._replace(query=1, budget=3), "oracle", repetitions=2, seed=0)
+    assert accuracies.shape == (2, 4)
+    assert len(seen) == 3
+    for step, (candidates, scores, before, taken) in enumerate(seen):
+        np.testing.assert_array_equal(before, accuracies[:, step])
+        for t in range(2):
+            assert len(set(candidates[t])) == cdalbench.TRIED
+            after = scores[t][list(candidates[t]).index(taken[t])]
+            assert after == pytest.approx(accuracies[t, step + 1], abs=1e-6)
+            assert after == scores[t].max() or scores[t].max() <= before[t]
+
+
+def test_where_no_point_helps_the_oracle_takes_the_smallest_margin():
+    log_probs = np.log(np.array([[[0.9, 0.1], [0.45, 0.55], [0.3, 0.7], [0.5, 0.5]]] * 2, np.float32))
+    found = {"accuracy": np.array([0.8, 0.6], np.float32), "log_probs": log_probs}
+    scores = np.array([[0.8, 0.7, 0.1], [0.5, 0.6, 0.7]], np.float32)
+    assert list(cdalbench.best_of(np.array([[0, 1, 2], [0, 1, 2]]), scores, found)) == [1, 2]
+
+
 def test_a_run_is_compared_and_not_repeated(tmp_path, monkeypatch):
     asked = []
 
