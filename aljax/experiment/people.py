@@ -213,14 +213,10 @@ def learn_again(world: World, cycle: int) -> None:
 def make_model(world: World, cycle: int) -> None:
     """Trains the model of a cycle again on what is known now, and saves it."""
     known, workdir = known_now(world), world.study.workdir
-    changed = saved.identity(workdir) != ""
-    reason = "labels have changed since the last cycle" if changed else saved.LACKING
-    logging.log(
-        logging.INFO if changed else logging.WARNING,
-        "%s: the model of cycle %d is trained again",
-        reason,
-        cycle,
-    )
+    if saved.identity(workdir):
+        logging.info("labels have changed since the last cycle: its model is trained again")
+    else:
+        logging.warning("%s: missing or damaged; it is trained again", workdir / saved.NAME)
     if (progress := trained(world, known, cycle, "-again")) is not None:
         saved.save(world.study, progress, identity_of(world, known))
         forget(workdir, "-again")

@@ -26,8 +26,7 @@ from aljax.records.checkpoints import Progress
 from aljax.training import ensemble
 from aljax.training.augment import standardize
 
-NAME = "model.npz"
-LACKING = f"{NAME} is missing or damaged"
+NAME = manifest.MODEL
 BATCH = 64  # images in one pass
 
 

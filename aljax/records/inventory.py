@@ -16,7 +16,7 @@ from aljax.errors import InvalidInputError
 from aljax.records import chosen, files, journal, manifest
 from aljax.records.journal import Answer
 
-NAME = "images.csv"
+NAME = manifest.IMAGES
 CHANGES = "changes.jsonl"  # what each start found changed: a line per image or field of the config
 TRAIN, JUDGE, TEST = "train", "judge", "test"
 

@@ -38,10 +38,7 @@ FILES = (
 FOLDERS = ("selections", "chosen", "gallery", "figures", "checkpoints", "tensorboard")
 # Not listed, as they change, or as others write them.
 AFTERWARDS = ("labels.jsonl", "asked", "simulation", "embeddings.npz.parts", "wandb", "mlruns")
-CURRENT = (
-    "images.csv",
-    "model.npz",
-)  # of a run that people label: are written again at a start, or in a cycle
+IMAGES, MODEL = "images.csv", "model.npz"  # where people label: written again at a start, and in a cycle
 LASTING = ("config.json", "left_out.csv", "embeddings.npz")  # are written before the first cycle
 OF_CYCLES = ("selections/", "chosen/", "gallery/")  # are written in each cycle, and can be made again
 OTHER = f"is not what {NAME} lists"
@@ -216,12 +213,12 @@ def wrong(workdir: Path) -> dict[str, str]:
 
 def lasting(workdir: Path) -> list[str]:
     """Returns the names of the files that a run has written before its first cycle."""
-    return [name for name in (*LASTING, CURRENT[0]) if (workdir / name).exists()]
+    return [name for name in (*LASTING, IMAGES) if (workdir / name).exists()]
 
 
 def lasts(name: str) -> bool:
     """Tells whether a file is listed while its run goes on."""
-    return name in (*LASTING, *CURRENT) or name.startswith(OF_CYCLES)
+    return name in (*LASTING, IMAGES, MODEL) or name.startswith(OF_CYCLES)
 
 
 def remade(name: str, problem: str) -> bool:

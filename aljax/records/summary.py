@@ -20,9 +20,7 @@ from aljax.config import flatten
 from aljax.records.files import Record
 
 MEASURES = ("accuracy", "overlap", "C", "kappa", "jaccard", "test_loss", "train_loss")
-
-NAMES = ("summary.json", "summary.csv", "pairs.csv")
-
+NAMES = ("summary.json", "summary.csv", "pairs.csv")  # of the files
 PAIR_MEASURES = ("overlap", "C", "kappa", "jaccard", "spearman")
 
 Spread = dict[str, float | None]
