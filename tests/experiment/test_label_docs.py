@@ -1,5 +1,6 @@
 """The commands of docs/label.md, in their order, on a folder of small images."""
 
+import ast
 import csv
 import re
 import shlex
@@ -81,7 +82,7 @@ def test_the_commands_of_the_page_do_what_it_says(place, capsys):
     for language, text in others:
         if language == "python":
             exec(text, {})  # the five lines
-            assert capsys.readouterr().out.strip() == "['green', 'blue']"
+            printed = ast.literal_eval(capsys.readouterr().out)
             continue
         for line in text.splitlines():
             program, *words = shlex.split(line)
@@ -90,6 +91,9 @@ def test_the_commands_of_the_page_do_what_it_says(place, capsys):
             capsys.readouterr()
     for name in ("predictions.csv", "others.csv", "labels.csv", "tasks.json", "runs/photos/asked/review.csv"):
         assert (place / name).is_file()
+    with (place / "others.csv").open(newline="", encoding="utf-8") as file:
+        assert printed == [row["label"] for row in csv.DictReader(file)]
+    assert set(printed) <= set(CLASSES)
     assert sorted(path.name for path in (place / "sorted" / "train").iterdir()) == sorted(CLASSES)
     for name in ("margin", "core_set", "random"):
         (workdir,) = (place / "runs" / "photos" / "simulation").glob(f"*/{name}")

@@ -102,7 +102,13 @@ def results_of(run):
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
+def installed():
+    if importlib.util.find_spec("tensorflow_datasets") is None:
+        pytest.skip("tensorflow-datasets is not installed (extra: tfds)")
+
+
+@pytest.fixture(scope="module")
+def prepared(installed, tmp_path_factory):
     """Prepares small data sets of our own and of tfds, in one process as TensorFlow takes long to import.
 
     Returns the folder that holds them in `data`, and what `data.load` gave of each of ours by its name.
@@ -142,7 +148,7 @@ def test_without_the_package_the_command_is_named(monkeypatch):
     assert "\n" not in message
 
 
-def test_a_name_that_tfds_does_not_know():
+def test_a_name_that_tfds_does_not_know(installed):
     with pytest.raises(
         InvalidInputError, match=r"config\.dataset\.name='no_such_set': .*accepted"
     ) as refusal:
