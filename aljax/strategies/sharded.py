@@ -22,7 +22,8 @@ NeurIPS 2013; Citovsky et al., "Batch Active Learning at Scale", NeurIPS 2021 (m
 Shapes: N points, D features, L labeled points, B the budget, n points in a block.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -292,24 +293,61 @@ def _narrowed(
     _check_budget(budget, shards)
     block, last = max(block, SHRINK * stay), max(last, SHRINK * stay)
     unit = of_unit_length if judges else np.asarray
-    pieces: Iterable[Points] = (
+    stream: Iterator[Points] = (
         Points(np.arange(start, start + len(part)), unit(part), np.ones(len(part), np.int64))
         for start, part in files.blocks(shards, block)
     )
-    rounds, count = 0, shards.rows
-    while count > last:
-        left = _united([_few(points, stay, choose) for points in pieces])
-        rounds, count = rounds + 1, len(left.rows)
-        parts = (Points(*(part[at : at + block] for part in left)) for at in range(0, count, block))
-        pieces = (_judged(part, judges) for part in parts) if judges else parts
-    return _united(list(pieces)), rounds
+    rounds = 0
+    while True:
+        held: list[Points] = []
+        while (count := sum(len(points.rows) for points in held)) <= last:
+            if (points := next(stream, None)) is None:
+                break
+            held.append(points)
+        judge = judges if rounds else None
+        if count <= last:
+            return _united(_judged(_joined(held), judge)), rounds
+        blocks = _blocks(itertools.chain(held, stream), block)
+        stream = _fewer(blocks, stay, choose, judge)
+        rounds += 1
 
 
-def _united(parts: Sequence[Points]) -> Points:
-    """Returns all points of the parts, each where it comes first."""
-    whole = Points(*map(np.concatenate, zip(*parts, strict=True)))
-    first = np.sort(np.unique(whole.rows, return_index=True)[1])
-    return whole if len(first) == len(whole.rows) else Points(*(part[first] for part in whole))
+def _blocks(stream: Iterable[Points], size: int) -> Iterator[Points]:
+    """Yields the points of a stream in blocks of one size; the last may be smaller."""
+    left, count = [], 0
+    for points in stream:
+        left.append(points)
+        count += len(points.rows)
+        while count >= size:
+            whole = _joined(left)
+            yield Points(*(part[:size] for part in whole))
+            left, count = [Points(*(part[size:] for part in whole))], count - size
+    if count:
+        yield _joined(left)
+
+
+def _fewer(blocks: Iterable[Points], stay: int, choose: Choose, judges: Points | None) -> Iterator[Points]:
+    """Yields the chosen points of each block, without those that another block has yielded.
+
+    Nothing is read before it is asked for, so that of each round no more is in memory than the next takes.
+    """
+    seen = np.empty(0, np.int64)  # of the judges, as no other comes twice
+    for block in blocks:
+        few = _united(_few(_judged(block, judges), stay, choose))
+        new = ~np.isin(few.rows, seen)
+        if judges:
+            seen = np.append(seen, few.rows[new & np.isin(few.rows, judges.rows)])
+        yield Points(*(part[new] for part in few))
+
+
+def _joined(parts: Sequence[Points]) -> Points:
+    return Points(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _united(points: Points) -> Points:
+    """Returns the points, each where it comes first."""
+    first = np.sort(np.unique(points.rows, return_index=True)[1])
+    return points if len(first) == len(points.rows) else Points(*(part[first] for part in points))
 
 
 def _few(points: Points, stay: int, choose: Choose) -> Points:
@@ -322,11 +360,13 @@ def _few(points: Points, stay: int, choose: Choose) -> Points:
     return Points(*(part[chosen] for part in points))
 
 
-def _judged(points: Points, judges: Points) -> Points:
-    """Returns the points, and those that judge: they alone count.
+def _judged(points: Points, judges: Points | None) -> Points:
+    """Returns the points, and those that judge, if any: they alone count.
 
     Judges among the points come once more, last and without a weight, so that all blocks are of one size.
     """
+    if judges is None:
+        return points
     again = np.isin(points.rows, judges.rows)
     rows, features, weights = points
     others, more = ((rows[part], features[part], 0 * weights[part]) for part in (~again, again))
