@@ -25,16 +25,21 @@ YEAR = 60 * 24 * 365  # minutes: a job of this machine takes as long as it takes
 HOUR = 60  # minutes, after which a cluster's job is saved and requeued
 REQUEUES = 10_000  # at most, of a job
 IDS = "submitted.json"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 SQUEUE = ("squeue", "--me", "--noheader", "--format=%i %T")
 RUNS = ("RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "STOPPED", "SUSPENDED")  # as squeue calls it
 PATIENCE = 3  # looks at a job that has left Slurm's queue before its result, on a slow disk, is given up
 
 
 class Work:
-    """Runs a study in a process of its own, which is stopped, and saved, when the job is."""
+    """Runs a study in a process of its own, which is stopped, and saved, when the job is.
 
-    def __init__(self, command: Sequence[str]):
+    The process sees the GPUs that are named, or, where none are, those that the job has.
+    """
+
+    def __init__(self, command: Sequence[str], gpus: Sequence[str] = ()):
         self.command = list(command)
+        self.gpus = tuple(gpus)
         self._process: subprocess.Popen[str] | None = None
 
     def __call__(self) -> tuple[int, str]:
@@ -42,8 +47,14 @@ class Work:
         last = ""
         with contextlib.suppress(ValueError):  # not the main thread's
             signal.signal(signal.SIGTERM, lambda *_: self._stop())
+        own = {VISIBLE: ",".join(self.gpus)} if self.gpus else {}
         with subprocess.Popen(
-            self.command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+            self.command,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env={**os.environ, **own},
         ) as process:
             self._process = process
             assert process.stderr is not None
@@ -59,14 +70,14 @@ class Work:
         self._stop()
         if self._process is not None:
             self._process.wait()
-        return submitit.helpers.DelayedSubmission(Work(self.command))
+        return submitit.helpers.DelayedSubmission(Work(self.command, self.gpus))
 
     def _stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"command": self.command, "_process": None}
+        return {"command": self.command, "gpus": self.gpus, "_process": None}
 
 
 class Status(NamedTuple):
@@ -82,7 +93,7 @@ class Executor(NamedTuple):
     submitit: Any  # the executor
     cluster: str
     at_once: int  # jobs, at most
-    gpus: tuple[int, ...]  # of this machine
+    gpus: tuple[str, ...]  # of this machine
     gpus_of_a_job: int = 1
 
 
@@ -124,7 +135,7 @@ def executor(
     return Executor(made, made.cluster, most, gpus, min(len(gpus), max(1, config["devices"])))
 
 
-def at_once(config: Mapping[str, Any], gpus: Sequence[int] = ()) -> int:
+def at_once(config: Mapping[str, Any], gpus: Sequence[str] = ()) -> int:
     """Counts the jobs that fit on this machine: by its GPUs, or else by its cores."""
     from aljax.experiment.study import batch_pixels
 
@@ -133,12 +144,14 @@ def at_once(config: Mapping[str, Any], gpus: Sequence[int] = ()) -> int:
     return max(1, mesh.cores() // (config["devices"] or mesh.on_cpu(batch_pixels(config))))
 
 
-def _gpus() -> tuple[int, ...]:
-    """Returns the numbers of the GPUs that this process may use."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return tuple(int(number) for number in visible.split(",") if number.strip().isdigit())
-    return tuple(range(len([name for name in os.listdir("/dev") if re.fullmatch(r"nvidia\d+", name)])))
+def _gpus() -> tuple[str, ...]:
+    """Returns the GPUs that this process may use: their numbers, or names where the user gives names."""
+    visible = os.environ.get(VISIBLE)
+    if visible is None:
+        count = len([name for name in os.listdir("/dev") if re.fullmatch(r"nvidia\d+", name)])
+        return tuple(map(str, range(count)))
+    names = [name.strip() for name in visible.split(",")]
+    return tuple(name for name in names if name.isdigit() or name.startswith(("GPU-", "MIG-")))
 
 
 class Queue:
@@ -207,20 +220,16 @@ class Queue:
 
     def _submit(self, part: Part) -> None:
         options = self._start
-        if options.gpus:
-            taken = {gpu for job in self._jobs.values() for gpu in job.gpus}
-            order = sorted(options.gpus, key=lambda gpu: gpu in taken)
-            own = tuple(order[: options.gpus_of_a_job])
-            options.submitit.update_parameters(gpus_per_node=len(own), local_visible_gpus=own)
+        taken = {gpu for job in self._jobs.values() for gpu in job.gpus} if options.gpus else set()
+        own = tuple(sorted(options.gpus, key=lambda gpu: gpu in taken)[: options.gpus_of_a_job])
         path = sweep.path_of(self._workdir, part)
         try:
-            job = options.submitit.submit(Work([*self._command, *part.flags, f"--workdir={path}"]))
+            job = options.submitit.submit(Work([*self._command, *part.flags, f"--workdir={path}"], own))
         except Exception as error:  # of the cluster's commands, of many kinds
             raise RunError(
                 f"{options.cluster}: a job could not be submitted ({first_line(error)})"
             ) from error
-        if options.gpus:
-            job.gpus = own
+        job.gpus = own
         self._jobs[part] = job
         self._queued[job.job_id] = "PENDING" if options.cluster == "slurm" else RUNS[0]
         self._ids[f"{part.cell}/{part.trial}"] = [options.cluster, job.job_id]

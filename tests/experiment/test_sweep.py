@@ -123,7 +123,7 @@ class Starter:
 
     def submit(self, work):
         self.jobs.append(Job(len(self.jobs)))
-        self.jobs[-1].command = work.command
+        self.jobs[-1].command, self.jobs[-1].given = work.command, work.gpus
         result = self.folder / f"{len(self.jobs) - 1}.pkl"
         self.jobs[-1].paths = SimpleNamespace(result_pickle=result, stderr="printed.err")
         return self.jobs[-1]
@@ -272,19 +272,39 @@ def test_jobs_fit_by_cores_and_by_gpus(monkeypatch):
     config = default().to_dict()
     assert jobs.at_once(changed(config, devices=2)) == 4
     assert jobs.at_once(changed(config, devices=16)) == 1
-    assert jobs.at_once(changed(config, devices=0), gpus=(0, 1, 2)) == 3
-    assert jobs.at_once(changed(config, devices=2), gpus=(0, 1, 2, 3)) == 2
+    assert jobs.at_once(changed(config, devices=0), gpus=("0", "1", "2")) == 3
+    assert jobs.at_once(changed(config, devices=2), gpus=("0", "1", "2", "3")) == 2
 
 
 def test_a_job_has_as_many_gpus_as_it_takes_devices(tmp_path):
-    starter, given = Starter(), []
-    starter.update_parameters = lambda **options: given.append(options)
-    queue = jobs.Queue(tmp_path, PARTS, jobs.Executor(starter, "local", 2, (4, 5, 6, 7), 2), ["aljax"])
+    starter, gpus = Starter(), ("4", "5", "6", "7")
+    queue = jobs.Queue(tmp_path, PARTS, jobs.Executor(starter, "local", 2, gpus, 2), ["aljax"])
     queue.step()
-    assert [options["local_visible_gpus"] for options in given] == [(4, 5), (6, 7)]
+    assert [job.given for job in starter.jobs] == [("4", "5"), ("6", "7")]
     starter.jobs[0].outcome = (143, "")
     queue.step()
-    assert given[-1] == {"gpus_per_node": 2, "local_visible_gpus": (4, 5)}
+    assert starter.jobs[-1].given == ("4", "5")
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [("", ()), ("-1", ()), ("2, 0", ("2", "0")), ("GPU-8932f937,MIG-b4a3", ("GPU-8932f937", "MIG-b4a3"))],
+)
+def test_gpus_are_called_as_the_user_calls_them(visible, expected, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert jobs._gpus() == expected
+
+
+def test_a_job_of_this_machine_sees_its_gpus(tmp_path, monkeypatch):
+    """By submitit itself, which hides all GPUs from a job that asks it for none."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,MIG-7,5")
+    start = jobs.executor(tmp_path, "local", {}, default().to_dict() | {"devices": 1}, 0)
+    assert (start.at_once, start.gpus, start.gpus_of_a_job) == (3, ("3", "MIG-7", "5"), 1)
+    program = "import os, sys; print(os.environ['CUDA_VISIBLE_DEVICES'], file=sys.stderr)"
+    queue = jobs.Queue(tmp_path, PARTS[:2], start, [sys.executable, "-c", program])
+    (tmp_path / sweep.JOBS).mkdir()
+    statuses = jobs.run(queue, 0.05, lambda _: None)
+    assert [status.about for status in statuses.values()] == ["3", "MIG-7"]
 
 
 JOB = """
