@@ -22,8 +22,6 @@ NeurIPS 2013; Citovsky et al., "Batch Active Learning at Scale", NeurIPS 2021 (m
 Shapes: N points, D features, L labeled points, B the budget, n points in a block.
 """
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -38,21 +36,13 @@ from aljax.strategies.base import of_unit_length, seed_of
 from aljax.strategies.cluster_margin import CLUSTER_SIZE, clusters_of, in_turns
 from aljax.strategies.maxherding import RADIUS, herded
 from aljax.strategies.probcover import coverage
+from aljax.strategies.rounds import Points, narrowed
 
 MORE = 4  # points of a block for each center: Ceccarello et al. measure radii near the exact ones from there
 LEAST_BLOCK = 2**16  # rows of a block for k-center
 LEAST_SQUARE = 2**13  # rows of a block whose pairs are all compared
-SHRINK = 4  # a block is so many times as large as what stays of it, at least
 LAST = 2**18  # rows that the batch is chosen among, at most
 ROWS_AT_ONCE = 2**14  # of a measurement
-
-
-class Points(NamedTuple):
-    """Holds some of the points."""
-
-    rows: np.ndarray  # their numbers among all, [n] int64
-    features: np.ndarray  # [n, D] float32
-    weights: np.ndarray  # what each counts for in judging a choice, 0 or 1, [n] int64
 
 
 class Batch(NamedTuple):
@@ -65,9 +55,6 @@ class Batch(NamedTuple):
     bound: float  # of k-center, no B centers have a smaller radius; else NaN
     rounds: int  # that narrowed the points down, before the last
     among: int  # points in the last round
-
-
-Choose = Callable[[Points, int], np.ndarray]  # positions of at most so many of the points, in order
 
 
 def k_center(
@@ -103,6 +90,7 @@ def k_center(
       ValueError: if the budget is not in 1..N.
       InvalidInputError: if a shard is damaged or missing, or a number is not finite.
     """
+    _check_budget(budget, shards)
     centers = _centers(labeled, shards)
 
     def choose(points: Points, count: int) -> np.ndarray:
@@ -110,7 +98,7 @@ def k_center(
         is_center = np.arange(len(features)) < len(centers)
         return np.asarray(k_center_greedy(features, is_center, ~is_center, count, mesh)) - len(centers)
 
-    points, rounds = _narrowed(shards, budget, more * budget, choose, block, last)
+    points, rounds = narrowed(shards, more * budget, choose, block, last)
     order = choose(points, min(budget + 1, len(points.rows)))
     chosen = points.rows[order[:budget]]
     known = np.concatenate([centers, points.features[order[:budget]]])
@@ -144,6 +132,7 @@ def maxherding(
     Raises:
       ValueError, InvalidInputError: as `k_center`.
     """
+    _check_budget(budget, shards)
     centers = of_unit_length(_centers(labeled, shards))
 
     def choose(points: Points, count: int) -> np.ndarray:
@@ -152,7 +141,7 @@ def maxherding(
         return herded(key, points.features, centers, weights, radius, count, counting).chosen
 
     judges = _drawn(key, shards, block)
-    points, rounds = _narrowed(shards, budget, more * budget, choose, block, block, judges)
+    points, rounds = narrowed(shards, more * budget, choose, block, block, judges)
     order = choose(points, budget)
     known = np.concatenate([centers, points.features[order]])
     total = sum(
@@ -185,13 +174,14 @@ def probcover(
     Raises:
       ValueError, InvalidInputError: as `k_center`.
     """
+    _check_budget(budget, shards)
     centers = of_unit_length(_centers(labeled, shards))
 
     def choose(points: Points, count: int) -> np.ndarray:
         return coverage(points.features, centers, count, radius, points.weights)
 
     judges = _drawn(key, shards, block)
-    points, rounds = _narrowed(shards, budget, more * budget, choose, block, block, judges)
+    points, rounds = narrowed(shards, more * budget, choose, block, block, judges)
     order = choose(points, budget)
     known = np.concatenate([centers, points.features[order]])
     covered = sum(
@@ -265,112 +255,6 @@ def _nearest(points, centers):
     squares = jnp.sum(right**2, axis=1) - 2 * jnp.matmul(left, right.T, precision=jax.lax.Precision.HIGHEST)
     index = squares.argmin(axis=1)
     return jnp.sqrt(jnp.sum((points - centers[index]) ** 2, axis=1)), index
-
-
-def _narrowed(
-    shards: Shards,
-    budget: int,
-    stay: int,
-    choose: Choose,
-    block: int,
-    last: int,
-    judges: Points | None = None,
-) -> tuple[Points, int]:
-    """Narrows the points down until they fit.
-
-    Args:
-      shards: the points.
-      budget: of the batch.
-      stay: points of a block that stay.
-      choose: chooses them.
-      block, last: rows of a block, and those that fit, at least.
-      judges: points that judge the choices of later rounds in place of the block's own, and may be chosen
-        too; where there are some, features have length 1.
-
-    Returns:
-      What is left, and the number of rounds.
-    """
-    _check_budget(budget, shards)
-    block, last = max(block, SHRINK * stay), max(last, SHRINK * stay)
-    unit = of_unit_length if judges else np.asarray
-    stream: Iterator[Points] = (
-        Points(np.arange(start, start + len(part)), unit(part), np.ones(len(part), np.int64))
-        for start, part in files.blocks(shards, block)
-    )
-    rounds = 0
-    while True:
-        held: list[Points] = []
-        while (count := sum(len(points.rows) for points in held)) <= last:
-            if (points := next(stream, None)) is None:
-                break
-            held.append(points)
-        judge = judges if rounds else None
-        if count <= last:
-            return _united(_judged(_joined(held), judge)), rounds
-        blocks = _blocks(itertools.chain(held, stream), block)
-        stream = _fewer(blocks, stay, choose, judge)
-        rounds += 1
-
-
-def _blocks(stream: Iterable[Points], size: int) -> Iterator[Points]:
-    """Yields the points of a stream in blocks of one size; the last may be smaller."""
-    left, count = [], 0
-    for points in stream:
-        left.append(points)
-        count += len(points.rows)
-        while count >= size:
-            whole = _joined(left)
-            yield Points(*(part[:size] for part in whole))
-            left, count = [Points(*(part[size:] for part in whole))], count - size
-    if count:
-        yield _joined(left)
-
-
-def _fewer(blocks: Iterable[Points], stay: int, choose: Choose, judges: Points | None) -> Iterator[Points]:
-    """Yields the chosen points of each block, without those that another block has yielded.
-
-    Nothing is read before it is asked for, so that of each round no more is in memory than the next takes.
-    """
-    seen = np.empty(0, np.int64)  # of the judges, as no other comes twice
-    for block in blocks:
-        few = _united(_few(_judged(block, judges), stay, choose))
-        new = ~np.isin(few.rows, seen)
-        if judges:
-            seen = np.append(seen, few.rows[new & np.isin(few.rows, judges.rows)])
-        yield Points(*(part[new] for part in few))
-
-
-def _joined(parts: Sequence[Points]) -> Points:
-    return Points(*map(np.concatenate, zip(*parts, strict=True)))
-
-
-def _united(points: Points) -> Points:
-    """Returns the points, each where it comes first."""
-    first = np.sort(np.unique(points.rows, return_index=True)[1])
-    return points if len(first) == len(points.rows) else Points(*(part[first] for part in points))
-
-
-def _few(points: Points, stay: int, choose: Choose) -> Points:
-    """Returns the chosen points of a block."""
-    if len(points.rows) <= stay:
-        return points
-    chosen = choose(points, stay)
-    if not len(chosen):  # as where labeled balls hold them all
-        chosen = np.zeros(1, np.int64)
-    return Points(*(part[chosen] for part in points))
-
-
-def _judged(points: Points, judges: Points | None) -> Points:
-    """Returns the points, and those that judge, if any: they alone count.
-
-    Judges among the points come once more, last and without a weight, so that all blocks are of one size.
-    """
-    if judges is None:
-        return points
-    again = np.isin(points.rows, judges.rows)
-    rows, features, weights = points
-    others, more = ((rows[part], features[part], 0 * weights[part]) for part in (~again, again))
-    return Points(*map(np.concatenate, zip(others, judges, more, strict=True)))
 
 
 def _drawn(key: jax.Array, shards: Shards, count: int) -> Points:

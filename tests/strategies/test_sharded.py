@@ -122,22 +122,6 @@ def test_rounds_with_judges_compile_once_for_all_blocks(tmp_path):
     assert len(set(found.chosen.tolist())) == 50
 
 
-def test_a_round_begins_before_the_one_before_has_ended(tmp_path):
-    files = stored(tmp_path, normal(4_000, 3))
-    met = []  # the last row of every block that was chosen from
-
-    def choose(points, count):
-        met.append((np.ptp(points.rows) >= 100, points.rows.max()))
-        return np.arange(count)
-
-    left, rounds = sharded._narrowed(files, 10, 10, choose, block=100, last=100)
-    assert rounds == 2
-    assert list(left.rows[:20]) == [*range(10), *range(1000, 1010)]
-    first_later = next(at for at, (later, _) in enumerate(met) if later)
-    assert met[first_later][1] < 1_100
-    assert sum(not later for later, _ in met[:first_later]) == 11
-
-
 def test_probcover_in_rounds_against_one_block_of_all(tmp_path):
     points, labeled = normal(3_000, 4), normal(3, 4, seed=1)
     unit, known = of_unit_length(points), of_unit_length(labeled)
