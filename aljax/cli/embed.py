@@ -39,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="local",
         help="this process (default), or Ray: the cluster of RAY_ADDRESS, else processes of this machine",
     )
-    parser.add_argument("--workers", type=int, default=0, help="of Ray (default: as many as it has CPUs)")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="of Ray (default: one for each of its GPUs, or CPUs)"
+    )
     given = parser.parse_args(arguments)
     if given.workers < 0 or (given.workers and given.engine != "ray"):
         parser.error(f"--workers={given.workers}: accepted: with --engine=ray, a whole number of at least 0")

@@ -45,7 +45,7 @@ def engine(model: str, pixels: int, workers: int = 0) -> embed.Engine:
     Args:
       model: as for `encoders.find`.
       pixels: of the images that it takes.
-      workers: how many; 0 for the CPUs that Ray has.
+      workers: how many; 0 for the GPUs that Ray has, or else its CPUs.
 
     Raises:
       InvalidInputError: if Ray is not installed.
@@ -70,8 +70,9 @@ def engine(model: str, pixels: int, workers: int = 0) -> embed.Engine:
             return known, unreadable
         _connect(ray)
         rows = [{"digest": digest, "path": os.path.abspath(path)} for digest, path in todo.items()]
-        wanted = workers or int(ray.cluster_resources().get("CPU", 1))
-        size = max(1, min(wanted, -(-len(rows) // embed.PART)))
+        there = ray.cluster_resources()
+        gpus = int(there.get("GPU", 0))
+        size = max(1, min(workers or gpus or int(there.get("CPU", 1)), -(-len(rows) // embed.PART)))
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         found = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // embed.PART)).map_batches(
@@ -79,6 +80,7 @@ def engine(model: str, pixels: int, workers: int = 0) -> embed.Engine:
             fn_constructor_args=(model, pixels, request),
             batch_size=embed.PART,
             num_cpus=1,
+            num_gpus=1 / -(-size // gpus) if gpus else 0,  # Ray hides them from a worker that asks for none
             compute=ray.data.ActorPoolStrategy(size=size),
         )
         try:
