@@ -15,10 +15,12 @@ import struct
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple, NoReturn
 
 import jax
+from absl import logging
 
 import aljax
 from aljax.errors import Interrupted, InvalidInputError, RunError, first_line
@@ -235,18 +237,20 @@ def _start(**options: Any) -> None:
     with contextlib.suppress(AttributeError):  # it would take SIGTERM, which saves a checkpoint here
         jax.config.update("jax_enable_preemption_service", False)
     try:
-        jax.distributed.initialize(initialization_timeout=WAIT, **options)
+        with warnings.catch_warnings(record=True) as said:  # such as what a cluster is not found without
+            jax.distributed.initialize(initialization_timeout=WAIT, **options)
     except Exception as error:  # of many kinds, by what finds the place out
         flag = "--coordinator" if options else "--distributed"
+        reasons = "; ".join([first_line(error), *(" ".join(str(one.message).split()) for one in said)])
         accepted = (
             "processes that reach each other"
             if options
             else "within Slurm, MPI or Kubernetes or on TPUs; elsewhere --coordinator, --num_processes and "
             "--process_id"
         )
-        raise InvalidInputError(
-            f"{flag}: JAX does not start ({first_line(error)}); accepted: {accepted}"
-        ) from error
+        raise InvalidInputError(f"{flag}: JAX does not start ({reasons}); accepted: {accepted}") from error
+    for one in said:
+        logging.warning("%s", " ".join(str(one.message).split()))
 
 
 def _bound(host: str) -> str:

@@ -1,5 +1,6 @@
 """The command line of a study: what it refuses, in one line and with exit status 2; its help."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -13,14 +14,14 @@ from aljax.config import FIELDS
 ROOT = Path(__file__).parents[2]
 
 
-def launch(*arguments, cwd=None, home=None):
+def launch(*arguments, cwd=None, home=None, **environment):
     return subprocess.run(
         [sys.executable, str(ROOT / "launch.py"), *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **({"HOME": str(home)} if home else {})},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **({"HOME": str(home)} if home else {}), **environment},
     )
 
 
@@ -137,6 +138,16 @@ def test_a_strategy_s_file_without_its_function(tmp_path):
     (tmp_path / "mine.py").write_text("def closest(key, view, budget): ...")
     line = refusal(launch(f"--config.uncertainty={tmp_path / 'mine.py'}", cwd=tmp_path))
     assert f"did you mean '{tmp_path / 'mine.py'}:closest'?" in line
+
+
+@pytest.mark.skipif(importlib.util.find_spec("kubernetes") is not None, reason="kubernetes is installed")
+def test_what_jax_lacks_to_find_its_place_is_said_in_the_line(tmp_path):
+    given = ("--distributed", f"--workdir={tmp_path / 'run'}")
+    assert "--distributed: JAX does not start (" in refusal(launch(*given))
+    line = refusal(launch(*given, KUBERNETES_SERVICE_HOST="127.0.0.1"))
+    assert "the `kubernetes` package is not installed" in line
+    assert line.endswith("elsewhere --coordinator, --num_processes and --process_id\n")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_home_folder_is_found(tmp_path):
