@@ -62,12 +62,17 @@ def imagefolder(workdir: Path, out: Path) -> int:
     if out.resolve().is_relative_to(folder := data_dir(workdir).resolve()):
         raise InvalidInputError(f"--out={out}: lies among the images of the run; accepted: outside {folder}")
     paths = present(workdir, found := list(labeled(workdir)))
+    partial = out.with_name(f"{files.PARTIAL}{out.name}")
     try:
+        shutil.rmtree(partial, ignore_errors=True)  # of a command that was killed
+        partial.mkdir(parents=True)
         for file, split, one in found:
-            place = out / split / one.label / file
+            place = partial / split / one.label / file
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(paths[file], place)
+        os.replace(partial, out)
     except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
         raise RunError(f"{out}: could not be written ({error.strerror})") from error
     return len(found)
 

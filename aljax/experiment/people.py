@@ -43,6 +43,7 @@ from aljax.models import encoders
 from aljax.oracles import Oracle, Progress, Session, Setting
 from aljax.oracles.files import take_all
 from aljax.records import (
+    answers,
     checkpoints,
     chosen,
     directory,
@@ -121,7 +122,7 @@ def run(config: Mapping[str, Any], workdir: str | Path, oracle: Oracle | None = 
                 manifest.begin(workdir)
                 summary.remove(workdir)  # of fewer cycles
                 manifest.enter(workdir, manifest.lasting(workdir))
-                with oracle(setting_of(study)) as session:
+                with conversation(oracle, study) as session:
                     run_cycles(world, lines, session)
                 make.report(workdir, anew=True)
                 if len(directory.completed(workdir, planned(config, workdir))) >= config["cycles"]:
@@ -240,6 +241,21 @@ def setting_of(study: Study) -> Setting:
     )
 
 
+@contextlib.contextmanager
+def conversation(oracle: Oracle, study: Study) -> Iterator[Session]:
+    """Yields an oracle's session; raises InvalidInputError if a user's own gives none."""
+    field = f"config.oracle={study.config['oracle']!r}"
+    given = oracle(setting_of(study))
+    if not isinstance(given, contextlib.AbstractContextManager):
+        raise InvalidInputError(
+            f"{field}: returns {given!r}; accepted: a context manager that yields a session"
+        )
+    with given as session:
+        if not all(callable(getattr(session, name, None)) for name in Session._fields):
+            raise InvalidInputError(f"{field}: yields {session!r}; accepted: one with ask and report")
+        yield session
+
+
 def check_files(config: Mapping[str, Any], dataset: data.Dataset) -> None:
     """Raises InvalidInputError if the images of a data set are no files that a person can be shown."""
     if not dataset.train.files:
@@ -263,14 +279,15 @@ def take_stock(
       cycle: the one that is next.
     """
     workdir, time = study.workdir, journal.now()
+    answers.read(workdir)  # before anything is changed
     directory.repaired(workdir / journal.NAME, journal.CHECKSUM)
     directory.repaired(workdir / inventory.CHANGES)
     of_images = inventory.update(workdir, collection.listed(dataset, judges))
     if of_images:
         logging.info("images have changed since the last start: %s", inventory.in_words(of_images))
     take_all(workdir, study.class_names)
-    answers = journal.read(workdir)
-    if new := collection.imported(dataset, answers, time):
+    given = journal.read(workdir)
+    if new := collection.imported(dataset, given, time):
         journal.append(workdir, *new)
     now = stored_config.flat(workdir / stored_config.NAME)
     found = [*collection.of_fields(before, now, FREE), *of_images]
@@ -279,9 +296,14 @@ def take_stock(
         if not path.exists():
             files.write(path, b"")
         directory.record(workdir, path.name, *({"cycle": cycle, "time": time, **one} for one in found))
-    stands = journal.standing(answers).values()
+    stands = journal.standing(given).values()
     for name in sorted({one.label for one in stands if one.answer == "label"} - {*study.class_names}):
         logging.warning("labels %r do not count: the classes are %s", name, ", ".join(study.class_names))
+    of_image: dict[str, journal.Answer] = {}
+    for one in (one for one in stands if one.answer == "label"):
+        if (other := of_image.setdefault(one.sha256, one)).label != one.label:
+            told = (other.file, one.file, other.label, one.label)
+            logging.warning("%s and %s are the same image, and have the labels %r and %r", *told)
 
 
 def judges_of(study: Study, dataset: data.Dataset) -> np.ndarray:
@@ -373,8 +395,9 @@ def evaluate(world: World, known: Known, progress: checkpoints.Progress | None) 
 
 def answers_of(workdir: Path, selected: Selections, cycle: int) -> files.Record:
     """Counts the images that a cycle asked about, and the answers of each kind to that."""
-    asked = set(selections.asked(selected).values())
-    given = [one for one in journal.read(workdir) if one.sha256 in asked and one.cycle == cycle]
+    asked = selections.asked(selected)
+    hashes = set(asked.values())  # a file may have got another name since
+    given = [one for one in journal.read(workdir) if one.sha256 in hashes and one.cycle == cycle]
     kinds = [one.answer for one in journal.standing(given).values()]
     return {"asked": len(asked), "answers": {kind: kinds.count(kind) for kind in journal.ANSWERS[:-1]}}
 

@@ -36,9 +36,10 @@ def oracle(setting: Setting) -> Iterator[Session]:
         path = path_of(setting.workdir, batch.cycle)
         if not path.exists():
             files.write(path, content(batch))
-        asked = {question.sha256 for question in batch.questions}
+        asked = [question.sha256 for question in batch.questions]
         given = [one for one in journal.read(setting.workdir) if one.cycle == batch.cycle]
-        answered = asked & {one.sha256 for one in journal.standing(given).values()}
+        known = {one.sha256 for one in journal.standing(given).values()}
+        answered = [image for image in asked if image in known]
         if asked and not answered:
             raise Waiting(
                 f"{path}: fill in the column label of its {len(asked)} rows with "
@@ -94,9 +95,12 @@ def take(workdir: Path, class_names: Sequence[str], path: Path) -> None:
         were appended.
     """
     cycle, hashes = questions_of(workdir, path)
-    filled, wrong = filled_in(rows_of(path), hashes, class_names)
     before = read_before(workdir)
     seen = before.get(path.name, {})
+    rows = rows_of(path)
+    if path.name == REVIEW:  # of an image that is gone nothing is asked, as long as its label stays
+        rows = [row for row in rows if row.file in hashes or [row.label] != seen.get(row.file)]
+    filled, wrong = filled_in(rows, hashes, class_names)
     now = journal.now()
 
     def answer(file: str, label: str, who: str) -> Answer:
@@ -166,6 +170,12 @@ def filled_in(
                 raise ValueError(f"file {row.file!r}: is not one of the images that were asked")
             if row.label:
                 tables.class_of(row.label, class_names, OTHERS)
+                for other in filled.get(file, []):
+                    if other.who == row.who and other.label != row.label:
+                        raise ValueError(
+                            f"file {row.file!r}: has the label {row.label!r}, and {other.label!r} in line "
+                            f"{other.line}"
+                        )
             filled.setdefault(file, []).extend([row] if row.label else [])
         except ValueError as error:
             wrong.append(f"{row.line}: {error}")

@@ -10,6 +10,7 @@ from aljax import agreement
 from aljax.errors import InvalidInputError
 from aljax.records import files, inventory, journal, selections
 from aljax.records.files import Record
+from aljax.records.journal import Answer
 
 
 def problems(workdir: Path, lines: Sequence[Record]) -> Iterator[str]:
@@ -26,12 +27,25 @@ def problems(workdir: Path, lines: Sequence[Record]) -> Iterator[str]:
     except InvalidInputError as error:
         yield str(error)
         return
+    yield from lost(workdir, given, lines)
+
+
+def lost(workdir: Path, given: Sequence[Answer], lines: Sequence[Record]) -> Iterator[str]:
+    """Yields a line for each cycle of which the journal has fewer answers than were counted."""
     for line in lines:
-        count = len({one.sha256 for one in given if one.cycle == line["cycle"]})
+        count = len({(one.file, one.sha256) for one in given if one.cycle == line["cycle"]})
         counted = sum(line.get("answers", {}).values())
         if count < counted:
             where = f"{workdir / journal.NAME}: {count} answers of cycle {line['cycle']}"
             yield f"{where}, and cycles.jsonl counts {counted}"
+
+
+def read(workdir: Path) -> list[Answer]:
+    """Returns the answers of a run; raises InvalidInputError if some that were counted are lost."""
+    given, lines = journal.read(workdir), files.read_lines(workdir / "cycles.jsonl")[0]
+    for problem in lost(workdir, given, lines):
+        raise InvalidInputError(f"{problem}; accepted: the file that aljax wrote")
+    return given
 
 
 def cycle(workdir: Path, number: int, line: Record, config: Mapping[str, Any]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aljax.errors import InvalidInputError
-from aljax.records import inventory, journal, reader
+from aljax.records import answers, inventory, journal, reader
 from aljax.records.files import Record
 from aljax.records.inventory import JUDGE, TEST, TRAIN, Image
 from aljax.records.journal import Answer
@@ -33,11 +33,11 @@ def load(workdir: Path) -> Labels:
     Raises:
       InvalidInputError: if it is no run that people label, or a file is damaged.
     """
-    images, answers = inventory.read(workdir), journal.read(workdir)
+    images, given = inventory.read(workdir), answers.read(workdir)
     if not images:
         raise InvalidInputError(f"{workdir}: no {inventory.NAME}; accepted: a run that people label")
     hashes = {image.file: image.sha256 for image in images}
-    return Labels(images, answers, inventory.standing(hashes, answers))
+    return Labels(images, given, inventory.standing(hashes, given))
 
 
 def has_answers(run: Run) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -308,7 +309,11 @@ def test_a_run_whose_questions_wait_ends_and_goes_on(config, truth, tmp_path):
         ({"dataset__labels": "no.csv"}, r"config\.dataset\.labels='no\.csv': No such file"),
         ({"trials": 2}, r"config\.trials=2: accepted: 1 with config\.oracle="),
         ({"oracle": "pages"}, r"config\.oracle='pages': did you mean 'page'\?"),
-        ({"dataset__source": "embedded", "dataset__name": "digits"}, r"accepted with config\.oracle="),
+        (
+            {"dataset__source": "embedded", "dataset__name": "digits", "dataset__data_dir": ""}
+            | {"dataset__class_names": ()},
+            r"accepted with config\.oracle=",
+        ),
     ],
 )
 def test_what_cannot_be_labeled_is_refused_in_one_line(config, truth, tmp_path, fields, reason):
@@ -547,3 +552,81 @@ def test_a_network_from_scratch_for_want_of_a_pretrained_one_is_told(
     monkeypatch.setattr(people.encoders, "installed", lambda: False)
     people.run(config(cycles=1), tmp_path / "run", answering(truth))
     assert "no pretrained network: one is trained on the images alone; pip install" in caplog.text
+
+
+@pytest.mark.parametrize("kept", [None, 0, 5])
+def test_answers_that_are_lost_are_told_and_nothing_goes_on_without_them(config, truth, tmp_path, kept):
+    run = tmp_path / "run"
+    people.run(config(cycles=2), run, answering(truth))
+    lines = (run / "labels.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "labels.jsonl").unlink()
+    if kept is not None:
+        (run / "labels.jsonl").write_bytes(b"".join(lines[:kept]))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    reason = rf"labels\.jsonl: {kept or 0} answers of cycle 1, and cycles\.jsonl counts 10; accepted"
+    with pytest.raises(InvalidInputError, match=reason):
+        people.run(config(cycles=2), run, answering(truth))
+    with pytest.raises(InvalidInputError, match=reason):
+        list(export.labeled(run))
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_two_files_of_one_image_are_two_questions(config, tmp_path, caplog):
+    photos = tmp_path / "photos"
+    truth = dict(photograph(photos, number) for number in range(10))
+    file = next(iter(truth))
+    shutil.copyfile(photos / file, photos / "copy.png")
+    truth["copy.png"] = next(name for name in CLASSES if name != truth[file])
+    run = tmp_path / "run"
+    people.run(config(cycles=1, budget=11, subset_size=30), run, answering(truth))
+    assert lines_of(run)[0]["asked"] == sum(lines_of(run)[0]["answers"].values()) == 11
+    assert list(verify.problems(run)) == []
+    people.run(config(cycles=1, budget=11, subset_size=30), run, answering(truth))
+    assert "are the same image, and have the labels" in caplog.text
+
+
+def test_a_doubted_image_that_is_gone_is_in_nobody_s_way(config, truth, tmp_path):
+    run = tmp_path / "run"
+    people.run(config(cycles=2), run, answering(truth))
+    gone, other = list(asked_in(run, 1))[:2]
+    by_files.write_review(
+        run, [question_of(run, file)._replace(answer=truth[file]) for file in (gone, other)]
+    )
+    (tmp_path / "photos" / gone).unlink()
+    with pytest.raises(Waiting):
+        people.run(config(cycles=3, oracle="files"), run)
+    path = run / "asked" / "review.csv"
+    path.write_text(path.read_text().replace(f"{gone},1,0,,,{truth[gone]}", f"{gone},1,0,,,skip"))
+    with pytest.raises(InvalidInputError, match="is not one of the images that were asked"):
+        people.run(config(cycles=3, oracle="files"), run)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (lambda setting: None, "returns None; accepted: a context manager that yields a session"),
+        (lambda setting: contextlib.nullcontext("x"), "yields 'x'; accepted: one with ask and report"),
+    ],
+)
+def test_an_oracle_that_is_none_is_refused(config, truth, tmp_path, given, reason):
+    with pytest.raises(InvalidInputError, match=reason):
+        people.run(config(), tmp_path / "run", given)
+
+
+def test_an_export_that_is_cut_short_leaves_nothing(config, truth, tmp_path, monkeypatch):
+    run, out = tmp_path / "run", tmp_path / "out" / "sorted"
+    people.run(config(cycles=1), run, answering(truth))
+    copied = []
+
+    def copyfile(source, place, copy=shutil.copyfile):
+        copied.append(place)
+        if len(copied) == 4:
+            raise OSError(28, "No space left on device")
+        return copy(source, place)
+
+    monkeypatch.setattr(shutil, "copyfile", copyfile)
+    with pytest.raises(RunError, match="No space left on device"):
+        export.imagefolder(run, out)
+    assert list(out.parent.iterdir()) == []
+    assert export.imagefolder(run, out) == 10
+    assert len([path for path in out.rglob("*") if path.is_file()]) == 10
