@@ -37,12 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback out of an import; commands handle it
         atexit.register(gc.freeze)  # the end of a process searches no garbage
     command, *rest = (sys.argv[1:] if arguments is None else arguments) or ("--help",)
-    if command in ("-h", "--help"):
-        print(USAGE)
-        return 0
-    if command == "--version":
-        print(f"aljax {aljax.__version__}")
-        return 0
+    if command in ("-h", "--help", "--version"):
+        try:
+            print(f"aljax {aljax.__version__}" if command == "--version" else USAGE, flush=True)
+            return 0
+        except OSError as error:
+            from aljax.cli.guard import unusable
+
+            return unusable(error)
     if command not in COMMANDS:
         from aljax.cli.guard import say
         from aljax.registry import meant

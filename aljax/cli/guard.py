@@ -31,6 +31,10 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"the following arguments are required: {action.dest}")
         return given
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Prints help; an output that cannot be used is not passed over, as it is where this comes from."""
+        print(message, end="", file=file or sys.stderr, flush=True)
+
     def error(self, message: str) -> NoReturn:
         """Prints what is wrong, and exits."""
         sys.exit(say(f"{message}; accepted: see {self.prog} --help", 2))
@@ -60,9 +64,7 @@ def guarded(main: Main) -> Main:
         except KeyboardInterrupt:  # which a user's own code raised
             return say("stopped", 130)
         except OSError as error:
-            _close_output()
-            where = error.filename or "standard output"
-            return say(f"{where}: cannot be used ({error.strerror or error})", 1)
+            return unusable(error)
 
     return run
 
@@ -97,7 +99,10 @@ def output(path: Path, *inputs: Path, folder: bool = False) -> Path:
         kind = "a folder" if above.is_dir() else "no folder"
         accepted = "a folder" if folder else "a file"
         raise InvalidInputError(f"--out={str(path)!r}: {above} is {kind}; accepted: {accepted}")
-    return out
+    target = whole if out.is_symlink() else out  # a link stays one
+    if os.path.lexists(target) and not (target.is_dir() if folder else target.is_file()):
+        raise InvalidInputError(f"--out={str(path)!r}: is no regular file; accepted: a file")
+    return target
 
 
 def distinct(paths: Sequence[Path]) -> list[Path]:
@@ -113,6 +118,12 @@ def distinct(paths: Sequence[Path]) -> list[Path]:
 def expanded(path: Path) -> Path:
     """Returns a path with a user's home in place of ~; as it is, where there is no such user."""
     return Path(os.path.expanduser(path))
+
+
+def unusable(error: OSError) -> int:
+    """Says which file, or standard output, cannot be used; returns the exit status."""
+    _close_output()
+    return say(f"{error.filename or 'standard output'}: cannot be used ({error.strerror or error})", 1)
 
 
 def say(text: str, status: int) -> int:

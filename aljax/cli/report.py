@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aljax.cli.guard import Parser, distinct, guarded, output
+from aljax.errors import InvalidInputError
 
 DESCRIPTION = "Makes the report of a run, or lays several side by side on one page."
+COMPARISON, MADE = Path("comparison.html"), b'<meta name="generator" content="aljax '
 STATUS = "Exit status: 0 done, 1 a file could not be written, 2 a folder is no run directory."
 
 
@@ -25,5 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         make.report(runs[0], anew=True)
         terminal.show(runs[0])
     else:
-        print(make.side_by_side(runs, output(given.out or Path("comparison.html"), *runs)))
+        out = output(given.out or COMPARISON, *runs)
+        if given.out is None and out.exists() and MADE not in out.read_bytes():
+            raise InvalidInputError(f"{out}: is there, and no page of aljax; accepted: with --out=FILE")
+        print(make.side_by_side(runs, out))
     return 0

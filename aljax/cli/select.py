@@ -16,6 +16,7 @@ DESCRIPTION = """Selects rows of a folder of shards, .npy arrays [n, D] or .parq
 features, which are read block by block. Writes a CSV of shard,row,number in the order of choice; numbers
 count the rows of all shards, in natural order of their names."""
 STATUS = """Exit status: 0 done, 1 the output could not be written, 2 a shard or an option is unusable."""
+WIDEST = 2  # apart are two points of length 1, at most
 METHODS = ("k_center", "maxherding", "probcover", "cluster_margin")
 
 
@@ -37,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for method, option in (("cluster_margin", "margins"), ("probcover", "radius")):
         if (given.method == method) != (getattr(given, option) is not None):
             parser.error(f"--{option}: goes with --method={method}, and that with it")
-    if given.radius is not None and not 0 < given.radius < float("inf"):
-        parser.error(f"--radius={given.radius}: accepted: a number above 0")
+    if given.radius is not None and not 0 < given.radius <= WIDEST:
+        parser.error(f"--radius={given.radius}: accepted: a number above 0 and at most {WIDEST}")
     if given.method == "cluster_margin" and given.labeled:
         parser.error("--labeled: --method=cluster_margin reads none")
     return _select(given)

@@ -98,6 +98,43 @@ def test_an_output_is_a_file_or_a_folder_as_it_is_meant(tmp_path):
     assert guard.output(tmp_path / "new" / "x", folder=True) == tmp_path / "new" / "x"
 
 
+def test_an_output_is_a_regular_file_and_a_link_stays_one(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "circle").symlink_to("circle")
+    for out in ("/dev/null", tmp_path / "pipe", tmp_path / "circle"):
+        with pytest.raises(InvalidInputError, match=f"^--out='{out}': is no regular file; accepted: a file$"):
+            guard.output(Path(out))
+    (tmp_path / "link").symlink_to("target")
+    assert guard.output(tmp_path / "link") == tmp_path / "target"
+    (tmp_path / "target").touch()
+    assert guard.output(tmp_path / "link") == tmp_path / "target"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["select", "--help"], ["run", "--help"]])
+def test_help_for_a_full_output_says_so(words):
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" -m aljax "$@" >/dev/full', sys.executable, *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "aljax: standard output: cannot be used (No space left on device)\n"
+
+
+def test_a_page_of_somebody_else_s_is_not_written_over(tmp_path, capsys, monkeypatch):
+    runs = [str(finished_run(tmp_path / name)) for name in ("a", "b")]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "comparison.html").write_text("mine")
+    assert report.main(runs) == 2
+    said = capsys.readouterr().err
+    assert said == "aljax: comparison.html: is there, and no page of aljax; accepted: with --out=FILE\n"
+    assert (tmp_path / "comparison.html").read_text() == "mine"
+    (tmp_path / "comparison.html").unlink()
+    assert report.main(runs) == report.main(runs) == 0
+
+
 def test_a_run_given_twice_is_no_comparison(tmp_path, capsys):
     run = finished_run(tmp_path / "run")
     for command in (report, accuracy):
