@@ -63,6 +63,10 @@ CASES = {
     ),
     "a misspelled config": (["--config=configs/digts.py"], "no such file; did you mean 'configs/digits.py'?"),
     "a name near none": (["--config=nope.py"], "--config=nope.py: no such file; accepted: a Python file"),
+    "a field that the data set does not read": (
+        ["--config.dataset.data_dir=none"],
+        "config.dataset.data_dir='none': accepted: nothing with config.dataset.source='embedded', which",
+    ),
     "too large a number": (
         ["--config.train.learning_rate=1e300"],
         "config.train.learning_rate=1e+300: accepted: a finite float32 above 0",

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aljax.data.rows import Images
+from aljax.errors import InvalidInputError
 
 # (paths of N files, request, title of a progress bar) -> (a row for each, by row why a file is unreadable)
 Reader = Callable[[Sequence[str], "Request", str], tuple[np.ndarray, dict[int, str]]]
@@ -31,6 +32,16 @@ class Request(NamedTuple):
     class_names: tuple[str, ...] = ()  # (): those of the labels that there are
     scratch: str = ""  # a folder for decoded images, mapped from there; "": they are kept in memory
     reader: Reader | None = None  # reads image files in place of `data.images.read_all`
+
+
+def check_unread(request: Request, source: str, *names: str) -> None:
+    """Raises InvalidInputError if one of the fields `names`, which a source does not read, has a value."""
+    for name in names:
+        if value := getattr(request, name):
+            raise InvalidInputError(
+                f"config.dataset.{name}={value!r}: accepted: nothing with config.dataset.source={source!r}, "
+                "which does not read it"
+            )
 
 
 class File(NamedTuple):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from aljax.data import images
-from aljax.data.sources.base import Dataset, Request, Split
+from aljax.data.sources.base import Dataset, Request, Split, check_unread
 from aljax.errors import InvalidInputError
 
 # Which of the 1,797 digits are to test, a bit each: those of train_test_split with test_size=497,
@@ -33,6 +33,7 @@ def load_embedded(request: Request) -> Dataset:
             f"config.dataset.name={request.name!r}: accepted with config.dataset.source='embedded': {known} "
             f"(did you mean {_meant(request)}?)"
         )
+    check_unread(request, "embedded", "data_dir", "images_dir", "labels", "class_names")
     grey, labels, tested = EMBEDDED[request.name]()
     pixels = np.stack([images.fitted(image, request) for image in grey])
 

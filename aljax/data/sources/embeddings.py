@@ -19,7 +19,7 @@ from aljax.data import archives
 from aljax.data import rows as stored
 from aljax.data.archives import Archive
 from aljax.data.names import natural, printable
-from aljax.data.sources.base import Dataset, File, LeftOut, Request, Split
+from aljax.data.sources.base import Dataset, File, LeftOut, Request, Split, check_unread
 from aljax.data.sources.unlabeled import hashed, listed
 from aljax.errors import InvalidInputError
 
@@ -40,6 +40,7 @@ def load_embeddings(request: Request) -> Dataset:
             f"config.dataset.test_split={request.test_split!r}: is config.dataset.train_split; accepted: "
             "images that no model trains on"
         )
+    check_unread(request, "embeddings", "labels")
     path = Path(request.data_dir)
     archive = archives.read(request.data_dir)
     features = _features(archive.features, path)

@@ -13,7 +13,7 @@ import numpy as np
 
 from aljax.data import images
 from aljax.data.names import natural, printable
-from aljax.data.sources.base import Dataset, LeftOut, Request, Split
+from aljax.data.sources.base import Dataset, LeftOut, Request, Split, check_unread
 from aljax.errors import InvalidInputError
 
 NAMED = 3  # unreadable files that an error names
@@ -34,6 +34,7 @@ def load_folder(request: Request) -> Dataset:
       InvalidInputError: if folders are missing, empty or cannot be read, if both splits are the same or
         differ in their classes, or if files cannot be decoded and `skip_unreadable` is False.
     """
+    check_unread(request, "folder", "images_dir", "labels", "class_names")
     root = Path(request.data_dir)
     if not request.data_dir or not root.is_dir():
         raise InvalidInputError(

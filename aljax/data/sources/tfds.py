@@ -8,7 +8,7 @@ from absl import logging
 
 from aljax.data import images, scratch
 from aljax.data.names import natural, printable
-from aljax.data.sources.base import Dataset, Request, Split
+from aljax.data.sources.base import Dataset, Request, Split, check_unread
 from aljax.errors import InvalidInputError
 
 INSTALL = "pip install 'aljax[tfds]' (in a checkout: pip install -e '.[tfds]')"
@@ -25,6 +25,7 @@ def load_tfds(request: Request) -> Dataset:
       InvalidInputError: if the package is not installed, or has no such data set or split, or cannot
         prepare it; if it does not pair images with classes; if both splits have records in common.
     """
+    check_unread(request, "tfds", "images_dir", "labels", "class_names")
     package = _imported()
     builder = _prepared(package, request)
     names = {field: getattr(request, field) for field in ("train_split", "test_split")}

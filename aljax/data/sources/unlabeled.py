@@ -20,7 +20,7 @@ from aljax import registry
 from aljax.data import images, tables
 from aljax.data import rows as stored
 from aljax.data.names import natural, printable
-from aljax.data.sources.base import Dataset, File, LeftOut, Request, Split
+from aljax.data.sources.base import Dataset, File, LeftOut, Request, Split, check_unread
 from aljax.data.sources.folder import complaint, walk
 from aljax.errors import InvalidInputError
 
@@ -49,6 +49,7 @@ def load_unlabeled(request: Request) -> Dataset:
         used, if less than two classes are known, or if files cannot be decoded and `skip_unreadable` is
         False, or none of them can.
     """
+    check_unread(request, "unlabeled", "images_dir")
     root = Path(request.data_dir)
     if not request.data_dir or not root.is_dir():
         raise InvalidInputError(
