@@ -89,6 +89,8 @@ def load(reference: str, parameters: tuple[str, ...]) -> Callable[..., Any]:
     function = getattr(module, name, None)
     if not callable(function):
         raise ValueError(f"{place} has no function {name}")
+    if inspect.iscoroutinefunction(function):
+        raise ValueError(f"{name} is async, and would be called without being awaited")
     try:
         inspect.signature(function).bind(*parameters)
     except (TypeError, ValueError) as error:
@@ -186,7 +188,9 @@ def _from_file(path: Path) -> ModuleType:
         raise ValueError(f"there is no file {path}")
     try:
         return run_file(path)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise ValueError(f"{path} raised {complaint(error)}") from error
 
 
@@ -199,7 +203,9 @@ def _from_name(name: str) -> ModuleType:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise ValueError(f"there is no module {name}") from error
         raise ValueError(f"{name} raised {complaint(error)}") from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise ValueError(f"{name} raised {complaint(error)}") from error
 
 

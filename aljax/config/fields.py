@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 METRICS = ("balanced_accuracy", "nll", "ece", "per_class_accuracy")  # the names of aljax/metrics.py
-LARGEST = 3.4e38  # of numbers, which become float32
+SMALLEST, LARGEST = 1.2e-38, 3.4e38  # of numbers above 0, which become float32
 MOST = 2**31 - 1  # of whole numbers, which become int32 on a device
 
 
@@ -38,7 +38,8 @@ def real(default: float, help: str, low: float = 0, high: float = math.inf, abov
     words += f" and at most {high:g}" if high < math.inf else ""
 
     def accepts(value: float) -> bool:
-        return abs(value) <= LARGEST and (low < value if above else low <= value) and value <= high
+        enough = max(low, SMALLEST) <= value and low < value if above else low <= value
+        return abs(value) <= LARGEST and enough and value <= high
 
     return Field(float(default), help, accepts, words)
 

@@ -1,5 +1,6 @@
 """Config files: Python with a get_config(), aljax's own in configs/ or a user's."""
 
+import inspect
 import os
 from pathlib import Path
 
@@ -58,12 +59,14 @@ def load(path: Path) -> ConfigDict:
             raise InvalidInputError(
                 f"--config={path}: has no get_config(); accepted: a Python file with get_config()"
             )
+        if inspect.iscoroutinefunction(module.get_config):
+            raise TypeError("get_config() is async, and would be called without being awaited")
         config = module.get_config()
         if not isinstance(config, ConfigDict):
             raise TypeError(f"get_config() returns a {type(config).__name__}, not a ConfigDict")
     except InvalidInputError:
         raise
-    except (Exception, SystemExit, KeyboardInterrupt) as error:  # whatever a file of Python may raise
+    except BaseException as error:  # whatever a file of Python may raise
         raise InvalidInputError(
             f"--config={path}: {registry.complaint(error)}; accepted: a Python file with get_config()"
         ) from error

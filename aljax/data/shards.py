@@ -194,7 +194,8 @@ def _table(path: Path) -> Any:
 
 
 def _finite(part: np.ndarray, shard: Shard, rows: np.ndarray) -> np.ndarray:
-    part = np.asarray(part, np.float32)
+    with np.errstate(over="ignore"):  # an infinity is refused below
+        part = np.asarray(part, np.float32)
     if not (finite := np.isfinite(part).all(axis=1)).all():
         raise InvalidInputError(
             f"{shard.path}: row {rows[np.argmin(finite)]} holds a value that is not finite; accepted: finite "

@@ -100,6 +100,8 @@ def _of_csv(text: str) -> Iterator[Row]:
     headings = [cell.strip().casefold() for cell in table[0][1]] if table else []
     if missing := [name for name in ("file", "label") if name not in headings]:
         raise ValueError(f"has no column {missing[0]!r}")
+    if twice := [name for name in Row._fields if headings.count(name) > 1]:
+        raise ValueError(f"has {headings.count(twice[0])} columns {twice[0]!r}")
     for line, cells in table[1:]:
         if any(cell.strip() for cell in cells[len(headings) :]):
             raise ValueError(f"line {line}: has {len(cells)} cells, and the headings are {len(headings)}")

@@ -42,14 +42,19 @@ def opened(workdir: Path, config: Record, environment: Record, free: Sequence[st
         cannot be written.
       RunError: if input was refused because the directory had been removed or replaced meanwhile.
     """
-    new = not workdir.exists()
     try:
+        new = not workdir.exists()
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidInputError(f"--workdir={workdir}: {error.strerror}; accepted: {WRITABLE}") from error
+    foreign = not any((workdir / name).exists() for name in (lock.NAME, "config.json"))
     with lock.held(workdir):
         try:
             _begin(workdir, config, environment, free)
+        except InvalidInputError:
+            if foreign:
+                (workdir / lock.NAME).unlink(missing_ok=True)
+            raise
         except (RunError, OSError) as error:
             raise InvalidInputError(f"--workdir={workdir}: {error}; accepted: {WRITABLE}") from error
         try:
@@ -193,7 +198,9 @@ def repaired(path: Path, checksum: str = CHECKSUM) -> list[Record]:
     """
     lines, length = read_lines(path, checksum)
     if path.exists() and length < path.stat().st_size:
-        logging.warning("%s:%d: half-written, and dropped; its cycle is run again", path, len(lines) + 1)
+        logging.warning(
+            "%s:%d: half-written, and dropped; what it was of is done again", path, len(lines) + 1
+        )
         try:
             with open(path, "r+b") as file:
                 file.truncate(length)

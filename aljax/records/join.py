@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aljax.config import flatten
-from aljax.errors import InvalidInputError, RunError
+from aljax.errors import InvalidInputError, RunError, first_line
 from aljax.records import files, manifest, reader, verify
 from aljax.records.reader import Run
 from aljax.records.stored_config import ENVIRONMENT, OF_A_PART
@@ -49,14 +49,16 @@ def join(out: Path, parts: Sequence[Path], finish: Callable[[Path], object]) -> 
         shutil.rmtree(made, ignore_errors=True)  # the remains of a killed join
         made.mkdir()
     except OSError as error:
-        raise InvalidInputError(f"{out}: cannot be made ({error.strerror}); accepted: {NEW}") from error
+        raise InvalidInputError(
+            f"{out}: cannot be made ({error.strerror or first_line(error)}); accepted: {NEW}"
+        ) from error
     try:
         _copy(shown, config, made)
         finish(made)
         manifest.write(made)
         made.rename(out)
     except OSError as error:
-        raise RunError(f"{out}: could not be written ({error.strerror})") from error
+        raise RunError(f"{out}: could not be written ({error.strerror or first_line(error)})") from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return differences

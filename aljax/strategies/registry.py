@@ -17,7 +17,7 @@ import jax
 
 from aljax import registry
 from aljax.config import embedded
-from aljax.errors import InvalidInputError, RunError
+from aljax.errors import Interrupted, InvalidInputError, RunError
 from aljax.scoring import LOGARITHM, Scale
 from aljax.strategies.badge import badge
 from aljax.strategies.base import GIVEN, OUTPUTS, Selection, Strategy, View, checked, outputs_from
@@ -200,13 +200,16 @@ def select(name: str, key: jax.Array, view: View, budget: int) -> Selection:
     if needed != needs_of(strategy):
         view = view._replace(features=view.given, labeled_features=view.given_labeled)
     own = name not in STRATEGIES
-    expected = (Exception, SystemExit) if own else ValueError
     try:
         with _contained() if own else contextlib.nullcontext():
             answer = strategy(key, view, budget)
     except RunError as error:
         raise RunError(f"strategy {name!r}: {error}") from error
-    except expected as error:
+    except (KeyboardInterrupt, Interrupted):
+        raise
+    except BaseException as error:  # a user's code may raise whatever there is
+        if not (own or isinstance(error, ValueError)):
+            raise
         raise RunError(f"strategy {name!r} raised {registry.complaint(error)}") from error
     if any(isinstance(output, jax.Array) and output.is_deleted() for output in view):
         raise RunError(

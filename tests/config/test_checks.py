@@ -66,6 +66,7 @@ REFUSALS = [
         {"train__learning_rate": float("nan")},
         "config.train.learning_rate=nan: accepted: a finite float32 above 0",
     ),
+    ({"train__learning_rate": 1e-60}, "config.train.learning_rate=1e-60: accepted: a finite float32 above 0"),
     ({"train__decay": 1.5}, "config.train.decay=1.5: accepted: a number above 0 and at most 1"),
     ({"train__pad": 8}, "config.train.pad=8: accepted: less than config.dataset.image_size=8"),
     ({"scenario": "streams"}, "config.scenario='streams': accepted: one of pool, stream, synthesis"),

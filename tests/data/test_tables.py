@@ -19,6 +19,7 @@ def test_a_label_that_is_the_number_zero_is_a_label():
         (b'{"file": ["a"], "label": "x"}', r"line 1: file is \['a'\], neither"),
         (b'{"file": "a", "label": false}', r"line 1: label is False, neither"),
         (b"file,label\n\n ,x\n", r"line 3: names no file for its label 'x'"),
+        (b"file,label,Label\na,x,y\n", r"has 2 columns 'label'"),
         (b"file,label\na,x\na, b,y\n", r"line 3: has 3 cells, and the headings are 2"),
         (b'file,label\n"a,x\nb,y\n', r"line 3: unexpected end of data"),
     ],

@@ -310,7 +310,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / f"{files.PARTIAL}thesis").touch()
     with pytest.raises(InvalidInputError, match=r"holds thesis\.tex but no config\.json"):
         opened(tmp_path)
-    assert len(list(tmp_path.iterdir())) == 3  # and the lock: nothing was removed
+    assert len(list(tmp_path.iterdir())) == 2  # nothing was removed, and nothing left
 
 
 def test_a_file_in_place_of_the_directory_is_refused(tmp_path):

@@ -135,7 +135,9 @@ def test_scores_are_checked_too(own, scores, complaint):
         choose(name)
 
 
-@pytest.mark.parametrize("raised", ["ValueError('so\\nit is')", "SystemExit('so it is')"])
+@pytest.mark.parametrize(
+    "raised", ["ValueError('so\\nit is')", "SystemExit('so it is')", "GeneratorExit('so it is')"]
+)
 def test_what_it_raises_is_said_with_its_place_in_one_line(own, raised):
     name = own(f"def pick(key, view, budget):\n    raise {raised}")
     kind = raised.split("(")[0]
