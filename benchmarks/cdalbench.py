@@ -256,8 +256,8 @@ def curves(protocol: Protocol, strategy: str, repetitions: int, seed: int) -> np
     begin = jax.jit(jax.vmap(partial(begun, network, dimensions=data.pool.shape[-1])))
     fit = jax.jit(jax.vmap(partial(fitted, network, protocol.patience), (0, 0, 0, None, None, 0)))
     look = jax.jit(jax.vmap(partial(seen, network)))
-    attempt = jax.vmap(partial(accuracy_after, network, protocol.patience), (None, None, 0, None, None, None))
-    attempt = jax.jit(jax.vmap(attempt, (0, 0, 0, None, None, 0)))
+    one = jax.vmap(partial(accuracy_after, network, protocol.patience), (None, None, 0, None, None, None))
+    attempt = jax.jit(jax.vmap(one, (0, 0, 0, None, None, 0)))
     state = begin(keys[0])
     accuracies = []
     for count in range(2, room + 1, protocol.query):

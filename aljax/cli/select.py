@@ -36,8 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default: 0)")
     given = parser.parse_args(arguments)
     for method, option in (("cluster_margin", "margins"), ("probcover", "radius")):
-        if (given.method == method) != (getattr(given, option) is not None):
-            parser.error(f"--{option}: goes with --method={method}, and that with it")
+        if given.method == method and getattr(given, option) is None:
+            parser.error(f"--method={method}: accepted: with --{option}")
+        if given.method != method and getattr(given, option) is not None:
+            parser.error(f"--{option}: accepted: with --method={method}")
     if given.radius is not None and not 0 < given.radius <= WIDEST:
         parser.error(f"--radius={given.radius}: accepted: a number above 0 and at most {WIDEST}")
     if given.method == "cluster_margin" and given.labeled:

@@ -33,7 +33,7 @@ from aljax.data import scratch
 from aljax.data.rows import Names
 from aljax.data.sources.base import Dataset, Facts, File, LeftOut, Request, Split
 from aljax.data.sources.folder import NO_IMAGE, walk
-from aljax.errors import RunError
+from aljax.errors import InvalidInputError, RunError
 
 FORMAT = 1  # of what is kept; another one is made again
 SPLITS = ("train", "test")
@@ -80,7 +80,10 @@ def opened(
                     logging.warning("%s: %s; it is made again", folder, error)
             return _made(folder, source, request, make, facts)
     except OSError as error:
-        raise RunError(
+        kind: type[Exception] = (
+            InvalidInputError if isinstance(error, FileExistsError | NotADirectoryError) else RunError
+        )
+        raise kind(
             f"config.dataset.cache={str(cache)!r}: {error.filename or folder} could not be written "
             f"({error.strerror or error}); accepted: a folder with room for the images, or '' for none"
         ) from error

@@ -30,7 +30,8 @@ def held(workdir: Path) -> Iterator[None]:
             descriptor = _opened(workdir)
             stack.callback(os.close, descriptor)
         except OSError as error:
-            reason = "its .lock is a link" if error.errno == errno.ELOOP else error.strerror
+            kinds = {errno.ELOOP: "its .lock is a link", errno.EISDIR: "its .lock is a folder"}
+            reason = kinds.get(error.errno or 0, error.strerror)
             raise InvalidInputError(f"--workdir={workdir}: {reason}; accepted: {WRITABLE}") from error
         _take(descriptor, workdir)
         _held[workdir] = folder, descriptor

@@ -52,7 +52,12 @@ def test_every_method_selects(folder):
     ("options", "expected"),
     [
         (("--budget=61",), "budget is 61; accepted: 1 to 60"),
-        (("--budget=2", "--method=probcover"), "--radius: goes with --method=probcover"),
+        (("--budget=2", "--method=probcover"), "--method=probcover: accepted: with --radius"),
+        (("--budget=2", "--margins=margins.npy"), "--margins: accepted: with --method=cluster_margin"),
+        (
+            ("--budget=2", "--method=probcover", "--radius=3"),
+            "--radius=3.0: accepted: a number above 0 and at",
+        ),
         (("--budget=2", "--method=probcover", "--radius=-1"), "--radius=-1.0: accepted: a number above 0"),
         (("--budget=2", "--labeled=absent.npy"), "--labeled='absent.npy': "),
         (("--budget=2", "--labeled=margins.npy"), "labeled points have shape (60,); accepted: [L, 3]"),

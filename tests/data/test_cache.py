@@ -217,8 +217,9 @@ def test_embeddings_of_an_encoder_are_kept_by_the_run(pets, tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_one_line(pets, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"config\.dataset\.cache="):
-        load(pets, tmp_path / "file" / "cache")
+    for place in (tmp_path / "file" / "cache", tmp_path / "file"):
+        with pytest.raises(InvalidInputError, match=r"config\.dataset\.cache="):
+            load(pets, place)
 
 
 def test_names_are_texts_like_others():

@@ -22,7 +22,7 @@ def linked(path):
 KINDS = {
     "a link": (linked, "its .lock is a link"),
     "a broken link": (lambda path: path.symlink_to("nowhere"), "its .lock is a link"),
-    "a folder": (lambda path: path.mkdir(), "Is a directory"),
+    "a folder": (lambda path: path.mkdir(), "its .lock is a folder"),
     "a pipe": (lambda path: os.mkfifo(path), "its .lock is not a regular file"),
 }
 
