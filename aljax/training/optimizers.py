@@ -3,13 +3,14 @@
 `rate` is the learning rate of this step, a scalar that may be traced.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import jax
 import optax
 
 from aljax import registry
-from aljax.errors import InvalidInputError
+from aljax.errors import InvalidInputError, RunError
 from aljax.training.recipe import Recipe
 
 Optimizer = Callable[[jax.Array | float, Recipe], optax.GradientTransformation]
@@ -54,6 +55,17 @@ def check(recipe: Recipe) -> None:
         raise InvalidInputError(f"{field}: it raised {registry.complaint(error)}; {ACCEPTED}") from error
     if not isinstance(made, optax.GradientTransformation):
         raise InvalidInputError(f"{field}: it gives a {type(made).__name__}; {ACCEPTED}")
+
+
+@contextlib.contextmanager
+def named(name: str) -> Iterator[None]:
+    """Names a user's own optimizer in whatever one of its steps raises; raises RunError in its place."""
+    try:
+        yield
+    except Exception as error:
+        if name in OPTIMIZERS:
+            raise
+        raise RunError(f"config.train.optimizer={name!r}: it raised {registry.complaint(error)}") from error
 
 
 def find(name: str) -> Optimizer:

@@ -84,8 +84,9 @@ def init(key: jax.Array, *, networks: Networks, recipe: Recipe, image_shape: tup
 
 def restarted(state: TrainState, recipe: Recipe) -> TrainState:
     """Returns the state with its weights, and an optimizer that has taken no step."""
-    optimizer = optimizers.find(recipe.optimizer)(recipe.learning_rate, recipe)
-    return state._replace(optimizer=optimizer.init(state.params))
+    with optimizers.named(recipe.optimizer):
+        optimizer = optimizers.find(recipe.optimizer)(recipe.learning_rate, recipe)
+        return state._replace(optimizer=optimizer.init(state.params))
 
 
 @partial(jax.jit, static_argnames=("networks", "recipe", "sharding"), donate_argnames="state")
@@ -234,9 +235,11 @@ def train_step(
         own, unraveled = ravel_pytree(gradients)
         gradients = unraveled(jax.lax.psum(own, PARTS))
     rate = recipe.learning_rate * schedules.find(recipe.schedule)(share, recipe)
-    optimizer = optimizers.find(recipe.optimizer)(rate, recipe)
-    updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
-    return TrainState(optax.apply_updates(state.params, updates), batch_stats, optimizer_state), metrics
+    with optimizers.named(recipe.optimizer):
+        optimizer = optimizers.find(recipe.optimizer)(rate, recipe)
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+    return TrainState(params, batch_stats, optimizer_state), metrics
 
 
 def _of_whole_batch(values: jax.Array, number: jax.Array) -> jax.Array:

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from aljax.errors import InvalidInputError
+from aljax.errors import InvalidInputError, RunError
 from aljax.training import optimizers
 
 PARAMS = {"a": jnp.array([1.0, -2.0, 3.0]), "b": jnp.array([[0.5]])}
@@ -62,5 +62,13 @@ def test_a_user_s_own(recipe, tmp_path):
         with pytest.raises(InvalidInputError, match=complaint):
             optimizers.check(recipe._replace(optimizer=f"{other}:{name}"))
         file = other
+    text = "import optax\n\ndef late(rate, recipe):\n    return optax.sgd(lambda count: 'x')\n"
+    file.write_text(text)
+    late = f"{file.rename(tmp_path / 'late.py')}:late"
+    with (
+        pytest.raises(RunError, match="late': it raised ValueError: could not convert"),
+        optimizers.named(late),
+    ):
+        trained(optimizers.find(late), recipe)
     with pytest.raises(InvalidInputError, match=r"config\.train\.optimizer='adamv': did you mean 'adamw'"):
         optimizers.find("adamv")
