@@ -57,12 +57,14 @@ def imagefolder(workdir: Path, out: Path) -> int:
       InvalidInputError: if the folder is not empty or lies among the images, or one of these has changed.
       RunError: if a file could not be written.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    there = os.listdir(out) if out.is_dir() else [out.name] if out.exists() else []
+    if any(not name.startswith(files.PARTIAL) for name in there):
         raise InvalidInputError(f"--out={out}: is there; accepted: a new folder")
     if out.resolve().is_relative_to(folder := data_dir(workdir).resolve()):
         raise InvalidInputError(f"--out={out}: lies among the images of the run; accepted: outside {folder}")
     paths = present(workdir, found := list(labeled(workdir)))
-    partial = out.with_name(f"{files.PARTIAL}{out.name}")
+    above = out if out.exists() else out.parent  # what is there may be a disk of its own
+    partial = above / f"{files.PARTIAL}{out.name}"
     try:
         shutil.rmtree(partial, ignore_errors=True)  # of a command that was killed
         partial.mkdir(parents=True)
@@ -70,7 +72,10 @@ def imagefolder(workdir: Path, out: Path) -> int:
             place = partial / split / one.label / file
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(paths[file], place)
-        os.replace(partial, out)
+        out.mkdir(exist_ok=True)
+        for part in sorted(partial.iterdir()):
+            part.rename(out / part.name)
+        partial.rmdir()
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise RunError(f"{out}: could not be written ({error.strerror})") from error

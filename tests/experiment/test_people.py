@@ -628,5 +628,10 @@ def test_an_export_that_is_cut_short_leaves_nothing(config, truth, tmp_path, mon
     with pytest.raises(RunError, match="No space left on device"):
         export.imagefolder(run, out)
     assert list(out.parent.iterdir()) == []
-    assert export.imagefolder(run, out) == 10
-    assert len([path for path in out.rglob("*") if path.is_file()]) == 10
+    for _ in range(2):  # a new folder, and one that is there and empty
+        assert export.imagefolder(run, out) == 10
+        assert len([path for path in out.rglob("*") if path.is_file()]) == 10
+        assert {path.name for path in out.iterdir()} <= {"train", "test"}
+        assert list(out.parent.iterdir()) == [out]
+        shutil.rmtree(out)
+        out.mkdir()
