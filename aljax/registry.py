@@ -156,7 +156,7 @@ def complaint(error: BaseException) -> str:
 
 
 def _of_a_library(name: str) -> bool:
-    """Whether a file is Python's own or of an installed package."""
+    """Tells whether a file is Python's own or of an installed package."""
     path = Path(name)
     return name[:1] == "<" or bool(INSTALLED & set(path.parts)) or path.is_relative_to(PYTHON)
 
