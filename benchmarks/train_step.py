@@ -72,7 +72,8 @@ def setting(images: np.ndarray, labels: np.ndarray, options: argparse.Namespace,
     compilation.deterministic()
     devices = mesh.local(0, batch)
     on_cpu = devices.devices.flat[0].platform == "cpu"
-    backbone = ResNet18(10, options.width, jnp.dtype("float32" if on_cpu else "bfloat16"))
+    dtype = options.dtype or ("float32" if on_cpu else "bfloat16")
+    backbone = ResNet18(10, options.width, jnp.dtype(dtype))
     networks = train.Networks(backbone, LossPredictor())
     state = train.init(jax.random.key(0), networks=networks, recipe=RECIPE, image_shape=images.shape[1:])
     everywhere = mesh.everywhere(devices)
@@ -132,6 +133,9 @@ def peers_of(
 def add_setting(parser: argparse.ArgumentParser, ways: Collection[str]) -> None:
     """The options that the benchmarks of the networks share; PyTorch can be run in these ways."""
     parser.add_argument("--device", choices=("cpu", "gpu"), help="by default a GPU where there is one")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), help="of aljax; by default as its configs"
+    )
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
