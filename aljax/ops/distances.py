@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aljax.ops.extremes import argmin
+
 BLOCK = 2048  # rows and columns: 16 MiB of distances at a time
 ROWS = 512  # whose distances to all others are kept at a time
 SLACK = 1e-5  # times the largest squared length: what rounding may make of a squared distance
@@ -108,6 +110,26 @@ def _margins(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     margins[~(apart[kind] > 0)] = -np.inf  # no plane lies between means that are the same
     margins[own] = np.inf
     return margins.min(axis=1)
+
+
+def least(points: np.ndarray) -> float:
+    """Returns the least distance between two of the points [P, D]; infinity with fewer than two.
+
+    Products tell which two of a block are the closest, up to their rounding (see `blocks`); how far they are
+    apart is taken from their difference.
+    """
+    near, _, _ = _measured_from_the_mean(points, points)
+    portions = _portions(len(points))
+    found = [
+        _closest(_filled(near[rows]), _filled(near[columns]), rows.start, columns.start, len(points))
+        for last, columns in enumerate(portions)
+        for rows in portions[: last + 1]
+    ]
+    pairs = [(int(one), int(other)) for one, other in found if one < other]
+    return min(
+        (float(np.linalg.norm(np.float64(points[one]) - points[other])) for one, other in pairs),
+        default=np.inf,
+    )
 
 
 def balls(points: np.ndarray, count: int, radius: float) -> np.ndarray:
@@ -214,6 +236,15 @@ def _distances(left, right):
 def _nearest(left, right, count):
     squares = jnp.where(jnp.arange(len(right)) < count, _squares(left, right), jnp.inf)
     return jnp.sqrt(jnp.min(squares, axis=1))
+
+
+@jax.jit
+def _closest(left, right, row, column, count):
+    """Returns which two are the closest, of points from `row` on and later ones from `column` on."""
+    rows, columns = row + jnp.arange(len(left))[:, None], column + jnp.arange(len(right))
+    squares = jnp.where((rows < columns) & (columns < count), _squares(left, right), jnp.inf)
+    first = argmin(jnp.min(squares, axis=1))
+    return row + first, column + argmin(squares[first])
 
 
 @jax.jit

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from aljax import scoring
+from aljax.ops import distances
 from aljax.strategies.base import Selection, View, each, features_of, needs, of_unit_length
 from aljax.strategies.maxherding import RADIUS, herded
 
@@ -35,10 +36,5 @@ def adapted_radius(labeled: np.ndarray) -> float:
 
     With fewer than two different ones it is `RADIUS`.
     """
-    from sklearn.neighbors import NearestNeighbors
-
     points = np.unique(labeled, axis=0)
-    if len(points) < 2:
-        return RADIUS
-    distances, _ = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(points).kneighbors()
-    return max(float(distances.min()), SMALLEST_RADIUS)
+    return max(distances.least(points), SMALLEST_RADIUS) if len(points) > 1 else RADIUS

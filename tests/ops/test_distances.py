@@ -78,3 +78,22 @@ def test_of_clusters_far_apart_few_pairs_are_compared(monkeypatch):
     points = np.random.default_rng(0).normal(size=(320, 3)).astype(np.float32)
     distances.nearest_other(points, (points[:, 0] > 0).astype(int), 16)
     assert len(compared) < 100  # of 210
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1.0, 1e30])
+@pytest.mark.parametrize("count", [2, 4, 5, 9, 16])
+def test_the_least_by_brute_force_in_any_units(count, scale, monkeypatch):
+    monkeypatch.setattr(distances, "BLOCK", 4)
+    points = (scale * (100 + np.random.default_rng(count).normal(size=(count, 3)))).astype(np.float32)
+    apart = np.linalg.norm(points[:, None].astype(float) - points, axis=-1)
+    expected = apart[np.triu_indices(count, 1)].min()
+    assert distances.least(points) == pytest.approx(expected, rel=1e-3)
+    assert distances.least(np.concatenate([points, points[-1:]])) == 0
+
+
+def test_the_least_of_fewer_than_two_is_infinite(monkeypatch):
+    assert (
+        distances.least(np.zeros((0, 3), np.float32))
+        == distances.least(np.zeros((1, 3), np.float32))
+        == np.inf
+    )
