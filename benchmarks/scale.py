@@ -112,7 +112,7 @@ def run(name: str, folder: Path) -> dict[str, Any]:
         return found
 
     loop.prepare = prepared  # type: ignore[assignment]
-    compilation.deterministic()
+    compilation.set_flags()
     compilation.keep()
     workdir = Path(tempfile.mkdtemp(dir=folder))
     _, most = peak(lambda: loop.run(config.to_dict(), workdir))

@@ -69,7 +69,7 @@ def setting(images: np.ndarray, labels: np.ndarray, options: argparse.Namespace,
     """What the options ask for; `batch` images are computed at a time."""
     if options.device:
         jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda"}[options.device])
-    compilation.deterministic()
+    compilation.set_flags()
     devices = mesh.local(0, batch)
     on_cpu = devices.devices.flat[0].platform == "cpu"
     dtype = options.dtype or ("float32" if on_cpu else "bfloat16")

@@ -10,7 +10,6 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "")
     + " --xla_backend_optimization_level=0"
     + " --xla_cpu_parallel_codegen_split_count=1"  # each process has one core
-    + " --xla_gpu_exclude_nondeterministic_ops=true"  # as aljax asks: a function is found again by its flags
 )
 if metadata.version("jaxlib").startswith(("0.8.", "0.9.", "0.10.")):  # later ones end at an unknown flag
     os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
@@ -27,6 +26,9 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 import jax
 import pytest
 
+from aljax.runtime import compilation
+
+compilation.set_flags()  # as aljax does: a function is found again by its flags
 gc.set_threshold(20_000, 20, 100)  # tracing makes many objects, and few of them are garbage
 jax.devices()  # from here on their number stays, whatever a test asks for
 

@@ -58,7 +58,7 @@ def _embed(folder: Path, out: Path, given: Namespace) -> int:
     from aljax.models import encoders
     from aljax.runtime import compilation
 
-    compilation.deterministic()
+    compilation.set_flags()
     compilation.keep()
     devices = embed.spread()  # before the weights are loaded, which starts JAX
     begin = time.monotonic()

@@ -189,7 +189,7 @@ def attempted(work: Callable[[], None]) -> int:
     from aljax.oracles import Waiting
     from aljax.runtime import compilation
 
-    compilation.deterministic()
+    compilation.set_flags()
     compilation.keep()
     try:
         work()

@@ -56,7 +56,7 @@ def _select(given: Namespace) -> int:
     from aljax.runtime import compilation
     from aljax.strategies import sharded
 
-    compilation.deterministic()
+    compilation.set_flags()
     compilation.keep()
     begin = time.monotonic()
     read = [given.folder, *(path for path in (given.labeled, given.margins) if path)]

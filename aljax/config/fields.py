@@ -27,7 +27,11 @@ class Field(NamedTuple):
 
 def whole(default: int, help: str, low: int = 0, high: int = MOST) -> Field:
     """Describes a whole number from `low` to `high`."""
-    words = f"a whole number of at least {low}" if high == MOST else f"a whole number from {low} to {high}"
+    words = (
+        f"a whole number of at least {low}, below 2^31"
+        if high == MOST
+        else f"a whole number from {low} to {high}"
+    )
     return Field(default, help, lambda value: low <= value <= high, words)
 
 
@@ -65,7 +69,9 @@ def text(default: str, help: str) -> Field:
 
 
 def _none_or_two(default: int, help: str) -> Field:
-    return Field(default, help, lambda value: value == 0 or 2 <= value <= MOST, "0, or at least 2")
+    return Field(
+        default, help, lambda value: value == 0 or 2 <= value <= MOST, "0, or at least 2, below 2^31"
+    )
 
 
 def _epochs(values: tuple[Any, ...]) -> bool:

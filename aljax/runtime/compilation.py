@@ -17,19 +17,27 @@ import jax
 from absl import logging
 
 LEAST_SECONDS = 0.0  # of compilation: whatever is compiled is kept, as the choice of kernels is kept with it
-DETERMINISTIC = "--xla_gpu_exclude_nondeterministic_ops"  # of XLA; other devices know no such operations
+A_WEEK = str(7 * 24 * 3600)  # in seconds
+FLAGS = {  # of XLA, and their values
+    # Other devices know no such operations.
+    "--xla_gpu_exclude_nondeterministic_ops": "true",
+    # Devices of a CPU that wait 40 seconds for each other would end the process, as after Ctrl-Z.
+    "--xla_cpu_collective_call_terminate_timeout_seconds": A_WEEK,
+    "--xla_cpu_collective_call_warn_stuck_timeout_seconds": A_WEEK,
+}
 
 
-def deterministic() -> None:
-    """Asks XLA for operations on a GPU that sum in the same order each time.
+def set_flags() -> None:
+    """Asks XLA for operations on a GPU that sum in the same order each time, and for patience on a CPU.
 
-    To be called before JAX starts its devices. XLA_FLAGS has the last word where it names the option.
+    To be called before JAX starts its devices. XLA_FLAGS has the last word where it names a flag.
 
     Source: OpenXLA, "Determinism (GPU)".
     """
-    flags = os.environ.get("XLA_FLAGS", "")
-    if DETERMINISTIC not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC}=true".lstrip()
+    given = os.environ.get("XLA_FLAGS", "")
+    added = [f"{flag}={value}" for flag, value in FLAGS.items() if flag not in given]
+    if added:
+        os.environ["XLA_FLAGS"] = " ".join([given, *added]).lstrip()
 
 
 def keep() -> None:

@@ -64,19 +64,23 @@ def test_without_a_folder_there_is_one_warning_and_no_cache(tmp_path, monkeypatc
     assert "\n" not in caplog.records[0].getMessage()
 
 
+OURS = [f"{flag}={value}" for flag, value in compilation.FLAGS.items()]
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ("", "--xla_gpu_exclude_nondeterministic_ops=true"),
-        ("--xla_dump_to=here", "--xla_dump_to=here --xla_gpu_exclude_nondeterministic_ops=true"),
-        ("--xla_gpu_exclude_nondeterministic_ops=false", "--xla_gpu_exclude_nondeterministic_ops=false"),
+        ("", OURS),
+        ("--xla_dump_to=here", ["--xla_dump_to=here", *OURS]),
+        (f"{next(iter(compilation.FLAGS))}=false", [f"{next(iter(compilation.FLAGS))}=false", *OURS[1:]]),
+        (" ".join(reversed(OURS)), OURS[::-1]),
     ],
 )
-def test_determinism_is_asked_for_once_and_xla_flags_have_the_last_word(monkeypatch, given, expected):
+def test_flags_are_set_once_and_xla_flags_have_the_last_word(monkeypatch, given, expected):
     monkeypatch.setenv("XLA_FLAGS", given)
     for _ in range(2):
-        compilation.deterministic()
-        assert os.environ["XLA_FLAGS"] == expected
+        compilation.set_flags()
+        assert os.environ["XLA_FLAGS"].split() == expected
 
 
 def test_a_damaged_file_is_no_news():
