@@ -69,7 +69,7 @@ def narrowed(
             held.append(points)
         judge = judges if rounds else None
         if count <= last:
-            return _united(_judged(_joined(held), judge)), rounds
+            return _united(_judged(joined(held), judge)), rounds
         blocks = _blocks(itertools.chain(held, stream), block)
         stream = _fewer(blocks, stay, choose, judge)
         rounds += 1
@@ -82,11 +82,11 @@ def _blocks(stream: Iterable[Points], size: int) -> Iterator[Points]:
         left.append(points)
         count += len(points.rows)
         while count >= size:
-            whole = _joined(left)
+            whole = joined(left)
             yield Points(*(part[:size] for part in whole))
             left, count = [Points(*(part[size:] for part in whole))], count - size
     if count:
-        yield _joined(left)
+        yield joined(left)
 
 
 def _fewer(blocks: Iterable[Points], stay: int, choose: Choose, judges: Points | None) -> Iterator[Points]:
@@ -103,7 +103,7 @@ def _fewer(blocks: Iterable[Points], stay: int, choose: Choose, judges: Points |
         yield Points(*(part[new] for part in few))
 
 
-def _joined(parts: Sequence[Points]) -> Points:
+def joined(parts: Sequence[Points]) -> Points:
     """Returns all points of the parts."""
     return Points(*map(np.concatenate, zip(*parts, strict=True)))
 

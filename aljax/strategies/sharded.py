@@ -1,10 +1,12 @@
 """Selection from more points than memory holds: their features lie in shards, and are read block by block.
 
 All methods narrow the points down in rounds. In a round, every block of points is replaced by a few chosen
-of it; once those that are left fit, the batch is chosen among them. What the batch reaches over all points is
-then measured, in one more pass.
+of it; once those that are left fit, the batch is chosen among them. What it reaches over all points is then
+measured, in one more pass.
 
 - k-center decomposes with a guarantee: a point is at most the sum of the rounds' radii away from a center.
+  Where the points that are farthest from the batch lie farther than any that were left, they join these, and
+  the batch is chosen anew, up to twice. That brings the radius near that of one block of all.
 - MaxHerding and ProbCover maximize a sum over all points, of which a block knows its share alone: a choice is
   judged by the points of its block, and in later rounds by points drawn from all. That is good where blocks
   are alike, as of points in random order; what it loses beside one block of all has no useful bound. Of
@@ -36,9 +38,13 @@ from aljax.strategies.base import of_unit_length, seed_of
 from aljax.strategies.cluster_margin import CLUSTER_SIZE, clusters_of, in_turns
 from aljax.strategies.maxherding import RADIUS, herded
 from aljax.strategies.probcover import coverage
-from aljax.strategies.rounds import Points, narrowed
+from aljax.strategies.rounds import Points, joined, narrowed
 
 MORE = 4  # points of a block for each center: Ceccarello et al. measure radii near the exact ones from there
+CORRECTIONS = (
+    2  # of k-center, in which the points that are farthest from the batch join those it is chosen among
+)
+NEAR = 1.01  # times the next center's distance: a radius up to it is as greedy k-center of one block has it
 LEAST_BLOCK = 2**16  # rows of a block for k-center
 LEAST_SQUARE = 2**13  # rows of a block whose pairs are all compared
 LAST = 2**18  # rows that the batch is chosen among, at most
@@ -71,7 +77,8 @@ def k_center(
 
     With r the distance at which the last round would make its next center, and R the sum of the largest
     distances of a block's points from those chosen of it over the rounds: r / 2 <= optimal radius, and
-    radius <= r + R.
+    radius <= r + R. Where the radius is above r, the farthest points, `more` B of them, join those of the
+    last round, up to `CORRECTIONS` times; the best batch counts, and the largest r.
 
     Args:
       shards: the N points.
@@ -99,13 +106,22 @@ def k_center(
         return np.asarray(k_center_greedy(features, is_center, ~is_center, count, mesh)) - len(centers)
 
     points, rounds = narrowed(shards, more * budget, choose, block, last)
-    order = choose(points, min(budget + 1, len(points.rows)))
-    chosen = points.rows[order[:budget]]
-    known = np.concatenate([centers, points.features[order[:budget]]])
-    beyond = points.features[order[budget:]]
-    bound = float(nearest(beyond, known)[0][0]) / 2 if len(beyond) else 0.0
-    radius = max(float(nearest(part, known)[0].max()) for _, part in files.blocks(shards, ROWS_AT_ONCE))
-    return Batch(chosen, radius, bound, rounds, len(points.rows))
+    found = Batch(np.empty(0, np.int64), np.inf, 0.0, rounds, 0)
+    for corrections in reversed(range(1 + CORRECTIONS if rounds else 1)):
+        order = choose(points, min(budget + 1, len(points.rows)))
+        known = np.concatenate([centers, points.features[order[:budget]]])
+        following = points.features[order[budget:]]
+        apart = float(nearest(following, known)[0][0]) if len(following) else 0.0
+        radius, far = _farthest(shards, known, more * budget)
+        bound, among = max(found.bound, apart / 2), len(points.rows)
+        if radius < found.reached:
+            found = found._replace(chosen=points.rows[order[:budget]], reached=radius)
+        found = found._replace(bound=bound, among=among)
+        if not corrections or radius <= NEAR * apart:
+            break
+        new = ~np.isin(far.rows, points.rows)
+        points = joined([points, Points(*(part[new] for part in far))])
+    return found
 
 
 def maxherding(
@@ -255,6 +271,20 @@ def _nearest(points, centers):
     squares = jnp.sum(right**2, axis=1) - 2 * jnp.matmul(left, right.T, precision=jax.lax.Precision.HIGHEST)
     index = squares.argmin(axis=1)
     return jnp.sqrt(jnp.sum((points - centers[index]) ** 2, axis=1)), index
+
+
+def _farthest(shards: Shards, centers: np.ndarray, count: int) -> tuple[float, Points]:
+    """Returns the largest distance of a point from the nearest center, and `count` of the farthest points."""
+    rows, features = np.empty(0, np.int64), np.empty((0, shards.dimensions), np.float32)
+    apart = np.empty(0, np.float32)
+    for start, part in files.blocks(shards, ROWS_AT_ONCE):
+        distance = nearest(part, centers)[0]
+        (far,) = np.nonzero(distance > (apart.min() if len(apart) == count else -1))
+        rows, features = np.append(rows, start + far), np.concatenate([features, part[far]])
+        apart = np.append(apart, distance[far])
+        most = np.sort(np.argsort(-apart, kind="stable")[:count])
+        rows, features, apart = rows[most], features[most], apart[most]
+    return float(apart.max()), Points(rows, features, np.ones(len(rows), np.int64))
 
 
 def _drawn(key: jax.Array, shards: Shards, count: int) -> Points:
