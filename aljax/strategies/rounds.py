@@ -70,9 +70,16 @@ def narrowed(
         judge = judges if rounds else None
         if count <= last:
             return _united(_judged(joined(held), judge)), rounds
-        blocks = _blocks(itertools.chain(held, stream), block)
+        blocks = _blocks(itertools.chain(_drained(held), stream), block)
         stream = _fewer(blocks, stay, choose, judge)
         rounds += 1
+
+
+def _drained(held: list[Points]) -> Iterator[Points]:
+    """Yields what is held, each without keeping it."""
+    held.reverse()
+    while held:
+        yield held.pop()
 
 
 def _blocks(stream: Iterable[Points], size: int) -> Iterator[Points]:

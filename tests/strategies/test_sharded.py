@@ -1,5 +1,6 @@
 import itertools
 import tempfile
+import weakref
 from pathlib import Path
 
 import jax
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from aljax.data import shards
 from aljax.kcenter import k_center_greedy
-from aljax.strategies import sharded
+from aljax.strategies import rounds, sharded
 from aljax.strategies.base import of_unit_length
 from aljax.strategies.maxherding import _herd, herded
 from aljax.strategies.probcover import coverage
@@ -177,3 +178,23 @@ def test_what_does_not_fit_is_refused(tmp_path):
         sharded.cluster_margin(files, np.zeros(9), 1)
     with pytest.raises(ValueError, match="margin 4 is not finite"):
         sharded.smallest(np.array([0, 1, 2, 3, np.nan]), 1, 5)
+
+
+def test_blocks_are_let_go_as_they_are_narrowed(monkeypatch):
+    read, alive = [], []
+
+    def blocks(_, size):
+        for start in range(0, 40, size):
+            part = np.zeros((size, 1), np.float32)
+            read.append(weakref.ref(part))
+            yield start, part
+
+    def choose(points, count):
+        alive.append(sum(reference() is not None for reference in read))
+        return np.arange(count)
+
+    monkeypatch.setattr(rounds.files, "blocks", blocks)
+    points, count = rounds.narrowed(None, 1, choose, block=4, last=16)
+    assert (len(points.rows), count) == (10, 1)
+    assert alive[0] >= 4  # five are read before it is known that they do not fit
+    assert alive[4:] == [1] * 6
