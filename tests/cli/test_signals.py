@@ -26,9 +26,16 @@ TAKEN = "signal.signal(signal.SIGINT, lambda *_: print('noted', flush=True))"  #
 LINE = "aljax: stopped; nothing is lost, and the same command can be given again\n"
 
 
+RESTORED = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""  # what nohup, or a shell's background, has ignored
+
+
 def started(work, taken=""):
     process = subprocess.Popen(
-        [sys.executable, "-c", BUSY.format(work=work, taken=taken or "pass")],
+        [sys.executable, "-c", RESTORED + BUSY.format(work=work, taken=taken or "pass")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
