@@ -1,4 +1,4 @@
-"""What narrowing points down in rounds loses beside one block of all: python -m benchmarks.rounds.
+"""Compares what selection reaches in rounds and in one block of all points: python -m benchmarks.rounds.
 
 k-center's radius in rounds is divided by its radius on one block of all points; what MaxHerding and ProbCover
 reach (the mean similarity, and the share of points that are covered) likewise. Points are Gaussian, in twelve
