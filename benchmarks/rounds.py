@@ -27,11 +27,8 @@ CLUSTERS = 12
 KINDS = ("gaussian", "mixed", "in order")
 POINTS = {"k-center": 16_000, "maxherding": 6_000, "probcover": 6_000}
 BLOCKS = 10  # that the points are cut into
-KEPT = {
-    "k-center": (1, 2, 4, 8),
-    "maxherding": (1, 4),
-    "probcover": (1, 4),
-}  # of a block, for each one wanted
+# Points of a block that are kept for each one wanted.
+KEPT = {"k-center": (1, 2, 4, 8), "maxherding": (1, 4), "probcover": (1, 4)}
 
 
 def drawn(kind: str, count: int, dimensions: int, seed: int) -> np.ndarray:

@@ -41,9 +41,7 @@ from aljax.strategies.probcover import coverage
 from aljax.strategies.rounds import Points, joined, narrowed
 
 MORE = 4  # points of a block for each center: Ceccarello et al. measure radii near the exact ones from there
-CORRECTIONS = (
-    2  # of k-center, in which the points that are farthest from the batch join those it is chosen among
-)
+CORRECTIONS = 2  # of k-center: how often the batch is chosen anew, at most
 NEAR = 1.01  # times the next center's distance: a radius up to it is as greedy k-center of one block has it
 LEAST_BLOCK = 2**16  # rows of a block for k-center
 LEAST_SQUARE = 2**13  # rows of a block whose pairs are all compared
