@@ -91,8 +91,7 @@ def _cpu_value(x, kernel, *, strides, padding):
 
 def _cpu_gradients(x, kernel, gradient, *, strides, padding):
     if _is_tiny(x, kernel) or strides != (1, 1):
-        function = partial(_patches_value, strides=strides, padding=padding)
-        return _automatic_gradients(function, x, kernel, gradient)
+        return _patches_gradients(x, kernel, gradient, strides=strides, padding=padding)
     if winograd.suits(x, kernel, strides, padding):
         return winograd.x_gradient(kernel, gradient), winograd.kernel_gradient(x, gradient)
 
@@ -113,33 +112,43 @@ def _cpu_gradients(x, kernel, gradient, *, strides, padding):
     return x_gradient, kernel_gradient.transpose(1, 2, 0, 3)
 
 
-def _patches_value(x, kernel, *, strides, padding):
+def _patches(x, window, strides, padding):
+    """Returns what the window sees at each of its places, [B, I, J, h w C]."""
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    height, width = kernel.shape[:2]
+    height, width = window
     rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
     shifted = [
         x[:, i : i + rows : strides[0], j : j + columns : strides[1]]
         for i in range(height)
         for j in range(width)
     ]
-    patches = jnp.concatenate(shifted, axis=-1)
-    # Two axes alone: with four, XLA writes a transposed copy of the gradient, and slowly.
-    products = _product(patches.reshape(-1, patches.shape[-1]), kernel.reshape(-1, kernel.shape[-1]))
-    return products.reshape(*patches.shape[:-1], -1)
+    return jnp.concatenate(shifted, axis=-1)
 
 
-@jax.custom_vjp
+def _patches_value(x, kernel, *, strides, padding):
+    patches = _patches(x, kernel.shape[:2], strides, padding)
+    products = _product(_as_matrix(patches), _as_matrix(kernel))
+    return products.astype(x.dtype).reshape(*patches.shape[:-1], -1)
+
+
+def _patches_gradients(x, kernel, gradient, *, strides, padding):
+    patches_of = partial(_patches, window=kernel.shape[:2], strides=strides, padding=padding)
+    matrix, patches = _as_matrix(gradient), patches_of(x)
+    kernel_gradient = _product(_as_matrix(patches).T, matrix).reshape(kernel.shape)
+    # In float32, as are the sums over places.
+    of_patches = _product(matrix, _as_matrix(kernel).T).reshape(patches.shape)
+    (x_gradient,) = jax.linear_transpose(patches_of, jax.ShapeDtypeStruct(x.shape, jnp.float32))(of_patches)
+    return x_gradient.astype(x.dtype), kernel_gradient.astype(kernel.dtype)
+
+
+def _as_matrix(x):
+    """Returns x with two axes alone: with four, XLA writes a transposed copy, and slowly."""
+    return x.reshape(-1, x.shape[-1])
+
+
 def _product(left, right):
-    """Returns the matrix product, summed in float32: of bfloat16 XLA's CPU backend is fast only so."""
-    return jnp.matmul(left, right, preferred_element_type=jnp.float32).astype(left.dtype)
-
-
-def _product_gradients(saved, gradient):
-    left, right = saved
-    return _product(gradient, right.T), _product(left.T, gradient)
-
-
-_product.defvjp(lambda left, right: (_product(left, right), (left, right)), _product_gradients)
+    """Returns the matrix product in float32: of bfloat16 XLA's CPU backend is fast only so."""
+    return jnp.matmul(left, right, preferred_element_type=jnp.float32)
 
 
 def for_flax(

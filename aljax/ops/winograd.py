@@ -14,10 +14,10 @@ products pay; its rounding is up to 4 times the plain one's. Larger tiles of the
 the sums around the products what they save. Large images are taken a few at a time, so that
 what is between the steps stays in the processor's cache.
 
-Of arrays in bfloat16 the factors of the products are rounded to it, and all sums are float32. XLA's CPU
-backend has its fast products of bfloat16 (twice the rate of float32 and more, on avx512_bf16) only for
-results in float32. The gradient of the kernel is then computed in tiles of 2 x 2 too, as the larger ones
-would multiply the rounding.
+Of arrays in bfloat16 the factors of the products of value and gradient of x are rounded to it, and all sums
+are float32. XLA's CPU backend has its fast products of bfloat16 (twice the rate of float32 and more, on
+avx512_bf16) only for results in float32, and with a transposed left side not at all: so the gradient of the
+kernel is computed in float32 throughout.
 
 Sources: Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, F(2x2, 3x3)
 and F(4x4, 3x3); Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution
@@ -66,8 +66,6 @@ KERNEL_OUT: Matrix = (
     (0, 1 / 3, 1 / 3, -8 / 15, -2 / 15, 0),
     (0, 1 / 3, -1 / 3, -4 / 15, 4 / 15, 1),
 )
-LARGE_GRADIENT = GRADIENT_IN, GRADIENT, KERNEL_OUT
-SMALL_GRADIENT = IN, tuple(zip(*OUT, strict=True)), tuple(zip(*KERNEL, strict=True))  # of tiles of 2 x 2
 
 
 def suits(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: object) -> bool:
@@ -112,20 +110,17 @@ def _convolved(x: jax.Array, kernel: jax.Array, product: str) -> jax.Array:
         tiles = _both_ways(IN, _tiles(x.reshape(-1, *x.shape[2:]), 2))
         out = _both_ways(OUT, _each(multiply, tiles, products))
         shape = (shards, images, height // 2, width // 2, -1)
-        rows = [jnp.stack([pixel.reshape(shape).astype(dtype) for pixel in row], axis=4) for row in out]
+        rows = [jnp.stack([pixel.reshape(shape) for pixel in row], axis=4) for row in out]
         return jnp.stack(rows, axis=3).reshape(shards, images, height, width, -1)
 
     parts = lax.map(part, _parts(x))
-    return parts.swapaxes(0, 1).reshape(*x.shape[:3], -1)
+    return parts.swapaxes(0, 1).reshape(*x.shape[:3], -1).astype(dtype)
 
 
 def kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
     """The gradient of the kernel, [3, 3, C, D], from x [N, H, W, C] and that of the value."""
-    dtype, factor = x.dtype, _factor_of(x, gradient)
-    size, matrices = (2, SMALL_GRADIENT) if factor == jnp.bfloat16 else (4, LARGE_GRADIENT)
-    of_x, of_gradient, of_kernel = matrices
-    if size == 4:
-        x, gradient = _to_fours(x), _to_fours(gradient)
+    dtype, size = x.dtype, 4
+    x, gradient = _to_fours(x), _to_fours(gradient)
 
     def part(sums, arrays):
         x, gradient = (_in_float32(array.reshape(-1, *array.shape[2:])) for array in arrays)
@@ -133,16 +128,16 @@ def kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
         pixels = [[gradient[:, i::size, j::size] for j in range(size)] for i in range(size)]
 
         def product(d, g):  # each device sums what it has: [S, C, D]
-            d, g = (array.reshape(shards, -1, array.shape[-1]).astype(factor) for array in (d, g))
-            return jnp.einsum("spc,spd->scd", d, g, preferred_element_type=jnp.float32)
+            d, g = (array.reshape(shards, -1, array.shape[-1]) for array in (d, g))
+            return jnp.einsum("spc,spd->scd", d, g)
 
-        products = _each(product, _both_ways(of_x, _tiles(x, size)), _both_ways(of_gradient, pixels))
+        products = _each(product, _both_ways(GRADIENT_IN, _tiles(x, size)), _both_ways(GRADIENT, pixels))
         return jax.tree.map(jnp.add, sums, products), None
 
     parts = _parts(x), _parts(gradient)
     zeros = jnp.zeros((parts[0].shape[1], x.shape[-1], gradient.shape[-1]))
     sums, _ = lax.scan(part, [[zeros] * (size + 2)] * (size + 2), parts)
-    kernel = _both_ways(of_kernel, sums)
+    kernel = _both_ways(KERNEL_OUT, sums)
     return jnp.stack([jnp.stack(row) for row in kernel]).sum(axis=2).astype(dtype)
 
 
