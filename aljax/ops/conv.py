@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from aljax.ops import winograd
+from aljax.ops import bits, winograd
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 Pair = tuple[int, int]
@@ -114,6 +114,7 @@ def _cpu_gradients(x, kernel, gradient, *, strides, padding):
 
 def _patches(x, window, strides, padding):
     """Returns what the window sees at each of its places, [B, I, J, h w C]."""
+    dtype, x = x.dtype, bits.of(x)
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     height, width = window
     rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
@@ -122,7 +123,7 @@ def _patches(x, window, strides, padding):
         for i in range(height)
         for j in range(width)
     ]
-    return jnp.concatenate(shifted, axis=-1)
+    return bits.back(jnp.concatenate(shifted, axis=-1), dtype)
 
 
 def _patches_value(x, kernel, *, strides, padding):
@@ -134,11 +135,17 @@ def _patches_value(x, kernel, *, strides, padding):
 def _patches_gradients(x, kernel, gradient, *, strides, padding):
     patches_of = partial(_patches, window=kernel.shape[:2], strides=strides, padding=padding)
     matrix, patches = _as_matrix(gradient), patches_of(x)
-    kernel_gradient = _product(_as_matrix(patches).T, matrix).reshape(kernel.shape)
+    if _is_slow(x, kernel):
+        # Without the barrier XLA asks for a product with its result transposed, and has none of bfloat16.
+        kernel_gradient = lax.optimization_barrier(_product(_transposed(matrix), _as_matrix(patches))).T
+        of_patches = _product(matrix, _transposed(_as_matrix(kernel)))
+    else:
+        kernel_gradient = _product(_as_matrix(patches).T, matrix)
+        of_patches = _product(matrix, _as_matrix(kernel).T)
     # In float32, as are the sums over places.
-    of_patches = _product(matrix, _as_matrix(kernel).T).reshape(patches.shape)
-    (x_gradient,) = jax.linear_transpose(patches_of, jax.ShapeDtypeStruct(x.shape, jnp.float32))(of_patches)
-    return x_gradient.astype(x.dtype), kernel_gradient.astype(kernel.dtype)
+    places = jax.linear_transpose(patches_of, jax.ShapeDtypeStruct(x.shape, jnp.float32))
+    (x_gradient,) = places(of_patches.reshape(patches.shape))
+    return x_gradient.astype(x.dtype), kernel_gradient.reshape(kernel.shape).astype(kernel.dtype)
 
 
 def _as_matrix(x):
@@ -149,6 +156,13 @@ def _as_matrix(x):
 def _product(left, right):
     """Returns the matrix product in float32: of bfloat16 XLA's CPU backend is fast only so."""
     return jnp.matmul(left, right, preferred_element_type=jnp.float32)
+
+
+def _transposed(x):
+    """Returns the transposed matrix, written out: of bfloat16 XLA's CPU backend is fast only so."""
+    rows = 32 if x.shape[0] % 32 == 0 else 1
+    pieces = bits.of(x).reshape(-1, rows, x.shape[1]).transpose(2, 0, 1)
+    return bits.back(pieces.reshape(x.shape[::-1]), x.dtype)
 
 
 def for_flax(

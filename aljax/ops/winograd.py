@@ -32,8 +32,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from aljax.ops import batch_norm, bits
+
 LEAST_CHANNELS = 64  # with fewer, the sums around the products cost more than the products save
-LEAST_CHANNELS_OF_BFLOAT16 = 128  # with fewer, rounding the factors costs what their products save
 LARGE = 256  # pixels: of such images each device takes 4 at a time, of smaller ones all
 
 Grid = Sequence[Sequence[jax.Array]]
@@ -95,44 +96,40 @@ def x_gradient(kernel: jax.Array, gradient: jax.Array) -> jax.Array:
 
 
 def _convolved(x: jax.Array, kernel: jax.Array, product: str) -> jax.Array:
-    dtype, factor = x.dtype, _factor_of(x, kernel)
-    kernel = kernel.astype(jnp.float32)
+    dtype, kernel = x.dtype, kernel.astype(jnp.float32)
     products = _both_ways(KERNEL, [[kernel[i, j] for j in range(3)] for i in range(3)])
-    products = [[k.astype(factor) for k in row] for row in products]
+    products = [[k.astype(dtype) for k in row] for row in products]
 
     def multiply(d, k):
-        d = d.reshape(-1, d.shape[-1]).astype(factor)
+        d = d.reshape(-1, d.shape[-1]).astype(dtype)
         return jnp.einsum(product, d, k, preferred_element_type=jnp.float32)
 
     def part(x):  # [S, N, H, W, C] to [S, N, H, W, D]
         shards, images, height, width, _ = x.shape
-        x = _in_float32(x)
-        tiles = _both_ways(IN, _tiles(x.reshape(-1, *x.shape[2:]), 2))
-        out = _both_ways(OUT, _each(multiply, tiles, products))
+        out = _both_ways(OUT, _each(multiply, _tiles(IN, _images(x, dtype), 2, (1, 1)), products))
         shape = (shards, images, height // 2, width // 2, -1)
-        rows = [jnp.stack([pixel.reshape(shape) for pixel in row], axis=4) for row in out]
+        rows = [jnp.stack([bits.of(p.astype(dtype)).reshape(shape) for p in row], axis=4) for row in out]
         return jnp.stack(rows, axis=3).reshape(shards, images, height, width, -1)
 
-    parts = lax.map(part, _parts(x))
-    return parts.swapaxes(0, 1).reshape(*x.shape[:3], -1).astype(dtype)
+    parts = lax.map(part, _parts(bits.of(x)))
+    return bits.back(parts.swapaxes(0, 1).reshape(*x.shape[:3], -1), dtype)
 
 
 def kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
     """The gradient of the kernel, [3, 3, C, D], from x [N, H, W, C] and that of the value."""
     dtype, size = x.dtype, 4
-    x, gradient = _to_fours(x), _to_fours(gradient)
+    x, gradient = (_to_fours(bits.of(array)) for array in (x, gradient))
 
     def part(sums, arrays):
-        x, gradient = (_in_float32(array.reshape(-1, *array.shape[2:])) for array in arrays)
+        x, gradient = (_images(array, dtype) for array in arrays)
         shards = arrays[0].shape[0]
-        pixels = [[gradient[:, i::size, j::size] for j in range(size)] for i in range(size)]
 
         def product(d, g):  # each device sums what it has: [S, C, D]
             d, g = (array.reshape(shards, -1, array.shape[-1]) for array in (d, g))
             return jnp.einsum("spc,spd->scd", d, g)
 
-        products = _each(product, _both_ways(GRADIENT_IN, _tiles(x, size)), _both_ways(GRADIENT, pixels))
-        return jax.tree.map(jnp.add, sums, products), None
+        tiles = _tiles(GRADIENT_IN, x, size, (1, 1)), _tiles(GRADIENT, gradient, size, (0, 1))
+        return jax.tree.map(jnp.add, sums, _each(product, *tiles)), None
 
     parts = _parts(x), _parts(gradient)
     zeros = jnp.zeros((parts[0].shape[1], x.shape[-1], gradient.shape[-1]))
@@ -141,15 +138,9 @@ def kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
     return jnp.stack([jnp.stack(row) for row in kernel]).sum(axis=2).astype(dtype)
 
 
-def _factor_of(*arrays: jax.Array) -> jnp.dtype:
-    """Returns the type of the products' factors, for arrays of one type with channels last."""
-    few = min(array.shape[-1] for array in arrays) < LEAST_CHANNELS_OF_BFLOAT16
-    return jnp.dtype(jnp.float32) if few else arrays[0].dtype
-
-
-def _in_float32(x: jax.Array) -> jax.Array:
-    """Returns x in float32, converted once: XLA would convert it anew for each tile that reads it."""
-    return x if x.dtype == jnp.float32 else lax.optimization_barrier(x.astype(jnp.float32))
+def _images(part: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """Returns the images of a part [S, n, H, W, C] of what `bits.of` gave, [S n, H, W, C] float32."""
+    return bits.back(part.reshape(-1, *part.shape[2:]), dtype).astype(jnp.float32)
 
 
 def _to_fours(x: jax.Array) -> jax.Array:
@@ -158,8 +149,11 @@ def _to_fours(x: jax.Array) -> jax.Array:
 
 
 def _parts(x: jax.Array) -> jax.Array:
-    """[N, ...] cut into parts to work on in turn, each spread over S devices: [parts, S, n, ...]."""
-    shards = jax.local_device_count()
+    """[N, ...] cut into parts to work on in turn, each spread over S devices: [parts, S, n, ...].
+
+    Within a `jax.shard_map` the N images are one device's already.
+    """
+    shards = jax.local_device_count() if batch_norm.parts() == 1 else 1
     if x.shape[0] % shards:
         shards = 1
     each = x.shape[0] // shards
@@ -167,14 +161,18 @@ def _parts(x: jax.Array) -> jax.Array:
     return x.reshape(shards, each // size, size, *x.shape[1:]).swapaxes(0, 1)
 
 
-def _tiles(x: jax.Array, size: int) -> Grid:
-    """The (size + 2) x (size + 2) pixels around every tile: arrays [N, H / size, W / size, C]."""
+def _tiles(matrix: Matrix, x: jax.Array, size: int, padding: tuple[int, int]) -> Grid:
+    """T d T^T for the pixels d of every tile, where T is the matrix: arrays [N, H / size, W / size, C].
+
+    Padded before the tiles' rows are summed, and again before their columns are, even where the zeros are not
+    needed: XLA writes a padded array once, and computes any other anew for each sum that reads it.
+    """
     height, width = x.shape[1:3]
-    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    rows, columns = height - size + 1, width - size + 1
-    return [
-        [x[:, i : i + rows : size, j : j + columns : size] for j in range(size + 2)] for i in range(size + 2)
-    ]
+    x = jnp.pad(x, ((0, 0), padding, (0, 0), (0, 0)))
+    pixels = range(len(matrix[0]))
+    rows = _times(matrix, [x[:, i : i + height - size + 1 : size] for i in pixels])
+    rows = [jnp.pad(row, ((0, 0), (0, 0), padding, (0, 0))) for row in rows]
+    return [_times(matrix, [row[:, :, j : j + width - size + 1 : size] for j in pixels]) for row in rows]
 
 
 def _both_ways(matrix: Matrix, grid: Grid) -> Grid:

@@ -1,3 +1,5 @@
+import re
+
 import chex
 import flax.linen as nn
 import jax
@@ -5,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.sharding import Mesh, PartitionSpec
 
+from aljax.ops import batch_norm
 from aljax.ops.conv import conv, for_flax
 
 CASES = [  # size, window, stride, padding
@@ -140,6 +144,24 @@ def test_no_gradient_in_a_loop_is_left_to_the_slow_path():
     lines = [line for line in lowered.compile().as_text().splitlines() if " convolution(" in line]
     assert lines
     assert all("dim_labels=b01f_01io->b01f" in line for line in lines)
+
+
+@pytest.mark.usefixtures("on_cpu", "two_devices")
+def test_what_a_device_has_of_a_batch_is_not_cut_again():
+    """In two parts the gradient of a kernel is summed twice, each as large as the whole."""
+
+    def gradient(x, kernel):
+        return jax.grad(lambda k: conv(x, k, (1, 1), ((1, 1), (1, 1))).sum())(kernel)
+
+    def parts(function):
+        text = jax.jit(function).lower(jnp.zeros((8, 8, 8, 64)), jnp.zeros((3, 3, 64, 65))).as_text()
+        return set(re.findall(r"tensor<(\d)x64x65xf32>", text))
+
+    mesh = Mesh(jax.local_devices(backend="cpu")[:2], batch_norm.PARTS)
+    specs = PartitionSpec(batch_norm.PARTS), PartitionSpec()
+    of_parts = jax.shard_map(gradient, mesh=mesh, in_specs=specs, out_specs=specs[1], check_vma=False)
+    assert parts(gradient) == {str(jax.local_device_count())}
+    assert parts(of_parts) == {"1"}
 
 
 @pytest.mark.usefixtures("on_cpu")

@@ -3,14 +3,18 @@ import re
 from pathlib import Path
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.typing import DTypeLike
 
 from aljax.models import LossPredictor
+from aljax.models.layers import Conv, dense, pooled
+from aljax.models.resnet18 import Block
 from aljax.runtime import mesh
 from aljax.training import predict as prediction
 from aljax.training import step as train
@@ -114,6 +118,37 @@ def test_an_epoch_asks_nothing_of_the_host(state, examples, networks, recipe, de
         trained, metrics = train.train_epoch(trained, *arrays[1:4], following, *arrays[5:], **options)
     assert np.isfinite(metrics.cross_entropy)
     assert all(leaf.is_deleted() for leaf in given)  # donated: the new state took its memory
+
+
+class Wide(nn.Module):
+    """ResNet-18 with two of its four stages, of a block each: its channels are as many as the study's."""
+
+    meet_in_batch_norm = True
+
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, images, train):
+        x, stages = Conv(64, (3, 3), padding=1, dtype=self.dtype)(images.astype(self.dtype)), []
+        for stride in (1, 2):
+            x = Block(64 * stride, stride, self.dtype, "he_fan_out")(x, train)
+            stages.append(x)
+        return dense(3, pooled(x), "he_fan_out"), tuple(stages)
+
+
+def test_training_in_bfloat16_follows_that_in_float32(examples, recipe, devices):
+    """Each convolution was right alone, and a whole training had to be run to be sure of all of them."""
+    recipe = recipe._replace(learning_rate=0.02, epochs=12)
+
+    def losses(dtype):
+        networks = train.Networks(Wide(dtype), LossPredictor(hidden=4))
+        state = initialized(networks, recipe)
+        ran = [run_epochs(state, examples, networks, recipe, devices, epochs=epochs) for epochs in (1, 7)]
+        return [float(metrics.cross_entropy) for _, metrics in ran]
+
+    first, last = exact = losses(jnp.float32)
+    assert last < 0.1 * first
+    assert losses(jnp.bfloat16) == pytest.approx(exact, rel=0.05)
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
