@@ -82,7 +82,7 @@ def _begin(workdir: Path, config: Record, environment: Record, free: Sequence[st
     cycles = workdir / "cycles.jsonl"
     recorded = cycles.exists() and cycles.stat().st_size > 0
     begun = any(workdir.glob("selections/*/*")) or recorded
-    stored = stored_config.load(path) if path.exists() else None
+    stored = stored_config.load(path) if os.path.lexists(path) else None
     if stored is None:
         foreign = sorted(
             name for name in os.listdir(workdir) if name != ".lock" and not name.startswith(PARTIAL)

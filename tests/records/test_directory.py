@@ -313,6 +313,13 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2  # nothing was removed, and nothing left
 
 
+@pytest.mark.parametrize("target", ["config.json", "moved/config.json"], ids=["a circle", "nowhere"])
+def test_a_config_that_is_a_link_to_nothing_is_named(tmp_path, target):
+    (tmp_path / "config.json").symlink_to(target)
+    with pytest.raises(InvalidInputError, match=r"config\.json: cannot be read"):
+        opened(tmp_path)
+
+
 def test_a_file_in_place_of_the_directory_is_refused(tmp_path):
     (tmp_path / "run").touch()
     with pytest.raises(InvalidInputError, match=r"--workdir=.*accepted: a folder"):
