@@ -148,7 +148,7 @@ def test_no_gradient_in_a_loop_is_left_to_the_slow_path():
 
 @pytest.mark.usefixtures("on_cpu", "two_devices")
 def test_what_a_device_has_of_a_batch_is_not_cut_again():
-    """In two parts the gradient of a kernel is summed twice, each as large as the whole, and rounds otherwise.
+    """In two parts the gradient of a kernel is summed twice, as large as the whole, and rounds otherwise.
 
     Then two processes of a device each, where there is one part, do not have the bytes of one process of two.
     """
