@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from aljax.ops import batch_norm, bits
+from aljax.ops import bits
 
 LEAST_CHANNELS = 64  # with fewer, the sums around the products cost more than the products save
 LARGE = 256  # pixels: of such images each device takes 4 at a time, of smaller ones all
@@ -153,7 +153,7 @@ def _parts(x: jax.Array) -> jax.Array:
 
     Within a `jax.shard_map` the N images are one device's already.
     """
-    shards = jax.local_device_count() if batch_norm.parts() == 1 else 1
+    shards = 1 if jax.sharding.get_abstract_mesh().manual_axes else jax.local_device_count()
     if x.shape[0] % shards:
         shards = 1
     each = x.shape[0] // shards

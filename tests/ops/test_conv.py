@@ -11,6 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from aljax.ops import batch_norm
 from aljax.ops.conv import conv, for_flax
+from aljax.runtime import mesh
 
 CASES = [  # size, window, stride, padding
     ((8, 8), (3, 3), 1, 1),
@@ -146,8 +147,9 @@ def test_no_gradient_in_a_loop_is_left_to_the_slow_path():
     assert all("dim_labels=b01f_01io->b01f" in line for line in lines)
 
 
+@pytest.mark.parametrize("axis", [batch_norm.PARTS, mesh.AXIS], ids=["a batch", "an ensemble"])
 @pytest.mark.usefixtures("on_cpu", "two_devices")
-def test_what_a_device_has_of_a_batch_is_not_cut_again():
+def test_what_a_device_has_is_not_cut_again(axis):
     """In two parts the gradient of a kernel is summed twice, as large as the whole, and rounds otherwise.
 
     Then two processes of a device each, where there is one part, do not have the bytes of one process of two.
@@ -160,9 +162,9 @@ def test_what_a_device_has_of_a_batch_is_not_cut_again():
         text = jax.jit(function).lower(jnp.zeros((8, 8, 8, 64)), jnp.zeros((3, 3, 64, 65))).as_text()
         return set(re.findall(r"tensor<(\d)x64x65xf32>", text))
 
-    mesh = Mesh(jax.local_devices(backend="cpu")[:2], batch_norm.PARTS)
-    specs = PartitionSpec(batch_norm.PARTS), PartitionSpec()
-    of_parts = jax.shard_map(gradient, mesh=mesh, in_specs=specs, out_specs=specs[1], check_vma=False)
+    specs = PartitionSpec(axis), PartitionSpec()
+    two = Mesh(jax.local_devices(backend="cpu")[:2], axis)
+    of_parts = jax.shard_map(gradient, mesh=two, in_specs=specs, out_specs=specs[1], check_vma=False)
     assert parts(gradient) == {str(jax.local_device_count())}
     assert parts(of_parts) == {"1"}
 
