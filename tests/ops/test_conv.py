@@ -78,7 +78,10 @@ def test_equals_the_plain_convolution(size, window, stride, pad, channels):
 
 @pytest.mark.parametrize(
     ("size", "window", "stride", "channels"),
-    [(8, 3, 2, (5, 6)), (8, 1, 2, (5, 6)), (8, 3, 1, (3, 6)), (8, 3, 1, (64, 64)), (8, 3, 1, (128, 129))],
+    [
+        *((8, 3, 2, (5, 6)), (5, 3, 2, (5, 6)), (8, 1, 2, (5, 6)), (2, 3, 1, (5, 6))),
+        *((8, 3, 1, (3, 6)), (8, 3, 1, (64, 64)), (8, 3, 1, (128, 129))),
+    ],
 )
 def test_bfloat16_is_rounded_once_and_summed_in_float32(size, window, stride, channels):
     """Beside the convolution of the same numbers in float32: relative root mean square errors."""
@@ -155,17 +158,19 @@ def test_what_a_device_has_is_not_cut_again(axis):
     Then two processes of a device each, where there is one part, do not have the bytes of one process of two.
     """
 
+    devices = jax.local_device_count()
+
     def gradient(x, kernel):
         return jax.grad(lambda k: conv(x, k, (1, 1), ((1, 1), (1, 1))).sum())(kernel)
 
     def parts(function):
-        text = jax.jit(function).lower(jnp.zeros((8, 8, 8, 64)), jnp.zeros((3, 3, 64, 65))).as_text()
-        return set(re.findall(r"tensor<(\d)x64x65xf32>", text))
+        x, kernel = jnp.zeros((2 * devices, 8, 8, 64)), jnp.zeros((3, 3, 64, 65))
+        return set(re.findall(r"tensor<(\d+)x64x65xf32>", jax.jit(function).lower(x, kernel).as_text()))
 
     specs = PartitionSpec(axis), PartitionSpec()
     two = Mesh(jax.local_devices(backend="cpu")[:2], axis)
     of_parts = jax.shard_map(gradient, mesh=two, in_specs=specs, out_specs=specs[1], check_vma=False)
-    assert parts(gradient) == {str(jax.local_device_count())}
+    assert parts(gradient) == {str(devices)}
     assert parts(of_parts) == {"1"}
 
 
